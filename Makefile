@@ -1,0 +1,64 @@
+# Set-up and the main jobs. `make run` and `make test` need only Python, make and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(wildcard protos/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test unit end-to-end lint types imports bench guests lock clean
+
+help:  ## show these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
+
+setup: $(VENV)/.ready protos/.generated guests  ## virtual environment, generated code, guests
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "splitvisor needs Python 3.11 or newer: name one with 'make PYTHON=/path/to/python3 ...'" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "cannot make a virtual environment: install the venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+protos/.generated: $(PROTOS) $(VENV)/.ready
+	$(BIN)/python -m grpc_tools.protoc -I. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+	  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+	  --python_out=. --grpc_python_out=. --mypy_out=quiet:. --mypy_grpc_out=quiet:. $(PROTOS)
+	@touch $@
+
+guests:  ## the bare-metal guests, into build/guests
+	@$(MAKE) --no-print-directory -C guests
+
+run: setup  ## the main job, live: guests on a real disk, the service OS killed in the middle
+	@$(BIN)/splitvisor demo
+
+test: setup lint types imports  ## everything that CI checks
+	$(BIN)/pytest
+
+unit: setup  ## only the tests without processes
+	$(BIN)/pytest --ignore=tests/end_to_end
+
+end-to-end: setup  ## only the tests with real processes and guests
+	$(BIN)/pytest tests/end_to_end
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports --no-cache
+
+bench: setup  ## the figures: echo round trip, block latency, block reads a second
+	$(BIN)/python -m benchmarks.quick
+
+lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group dev \
+	  --upgrade pyproject.toml -o requirements.lock
+
+clean:  ## remove everything that is generated
+	rm -rf $(VENV) build protos/*_pb2* protos/.generated
+	find . -name __pycache__ -prune -exec rm -rf {} +

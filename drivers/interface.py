@@ -1,0 +1,69 @@
+"""What a driver is: one small interface for each kind of device, and errors that guests can see.
+
+A driver knows nothing of gRPC, virtio or guests. It is made once per device and incarnation with
+its typed options (`Options`, a dataclass) and used from one thread at a time, unless it says
+otherwise. It keeps no write-back cache: what `write` returned from must survive SIGKILL.
+
+A class becomes a driver by an entry point in the group `splitvisor.drivers`, named
+`<kind>.<name>`, for example `block.file = "drivers.block_file:FileBlock"`.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+
+class DriverError(Exception):
+    """Opening or configuring failed: one line that names the thing and the cure."""
+
+
+class MediumError(Exception):
+    """The medium failed this request; the guest sees an I/O error."""
+
+
+class UnsupportedError(Exception):
+    """The driver does not do this; the guest sees `unsupported`."""
+
+
+class Driver(Protocol):
+    """What all kinds share. `Options` is a dataclass; the constructor takes an instance of it."""
+
+    Options: ClassVar[type[Any]]
+
+    def close(self) -> None:
+        """Give everything back; never called twice."""
+
+
+class BlockDriver(Driver, Protocol):
+    """A disk: bytes at offsets, in multiples of 512. Bounds are checked before it is asked."""
+
+    size: int  # bytes, a multiple of 512, fixed while open
+    readonly: bool
+    identity: str  # what the guest reads as serial number, at most 20 ASCII characters
+
+    def read(self, offset: int, into: memoryview) -> None:
+        """Fill `into` from `offset`; MediumError if it cannot be filled."""
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Store all of `data`; on return it survives the death of this process."""
+
+    def flush(self) -> None:
+        """On return all completed writes survive the loss of power."""
+
+
+class ConsoleDriver(Driver, Protocol):
+    """A sink and source of bytes."""
+
+    positional: bool  # write() puts bytes at `position`, so writing them again changes nothing
+
+    def write(self, data: bytes, position: int) -> None:
+        """Put out `data`; `position` counts all bytes that went before. Blocks while it must."""
+
+    def start(self, deliver: Callable[[bytes], None]) -> None:
+        """Begin to read; call `deliver` from a thread of its own for what arrives. It may block."""
+
+
+class EntropyDriver(Driver, Protocol):
+    """A source of random bytes."""
+
+    def fill(self, into: memoryview) -> None:
+        """Fill `into` with bytes never given out before."""

@@ -1,0 +1,112 @@
+"""Guest RAM: one sealed memfd per guest, mapped by the core alone.
+
+Sealed, so that nobody can shrink it under the core (a shrunken mapping is a SIGBUS). The regions
+of the guest-physical map stand one behind the other in the memfd, lowest first.
+"""
+
+import ctypes
+import fcntl
+import mmap
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from microhypervisor.errors import EnvironmentFault, PeerFault
+
+PAGE = 4096
+MAX_ADDRESS = 1 << 46  # what every x86-64 can address, and then some
+
+
+class RegionKind(Enum):
+    """RAM, or memory that the guest may only read."""
+
+    RAM = "ram"
+    ROM = "rom"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """`size` bytes at guest-physical `base`, backed by the memfd from `offset` on."""
+
+    kind: RegionKind
+    base: int
+    size: int
+    offset: int
+
+    @property
+    def end(self) -> int:
+        """The first guest-physical address after it."""
+        return self.base + self.size
+
+
+def lay_out(wanted: Iterable[tuple[RegionKind, int, int]]) -> list[Region]:
+    """Regions (kind, base, size) by address, each with its place in the memfd.
+
+    Raises PeerFault for unaligned, empty or overlapping ones.
+    """
+    regions: list[Region] = []
+    offset = 0
+    for kind, base, size in sorted(wanted, key=lambda item: item[1]):
+        if base % PAGE or size % PAGE or size <= 0 or base + size > MAX_ADDRESS:
+            raise PeerFault(f"memory region {base:#x}+{size:#x} is not made of whole 4 KiB pages")
+        if regions and base < regions[-1].end:
+            raise PeerFault(f"memory region {base:#x}+{size:#x} overlaps the one before it")
+        regions.append(Region(kind, base, size, offset))
+        offset += size
+    if not regions:
+        raise PeerFault("a guest needs at least one memory region")
+    return regions
+
+
+class GuestMemory:
+    """The guest-physical memory of one guest."""
+
+    def __init__(self, name: str, regions: list[Region]) -> None:
+        self.regions = regions
+        self.size = sum(region.size for region in regions)
+        self._ram = [region for region in regions if region.kind is RegionKind.RAM]
+        fd = os.memfd_create(f"guest-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(fd, self.size)
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            self._map = mmap.mmap(fd, self.size)
+        except (OSError, ValueError) as error:
+            os.close(fd)
+            raise EnvironmentFault(
+                f"cannot map {self.size >> 20} MiB for guest {name}: {error}"
+            ) from None
+        self.fd = fd
+        self._anchor = ctypes.c_char.from_buffer(self._map)
+        self.host_address = ctypes.addressof(self._anchor)
+        self.view = memoryview(self._map)
+
+    def place(self, address: int, length: int) -> int | None:
+        """Offset in `view` of guest-physical RAM [address, address + length), or None."""
+        for region in self._ram:
+            if region.base <= address and address + length <= region.end:
+                return region.offset + address - region.base
+        return None
+
+    def load(self, address: int, data: bytes) -> None:
+        """Write into RAM or ROM, as the launcher may before the guest starts."""
+        for region in self.regions:
+            if region.base <= address and address + len(data) <= region.end:
+                start = region.offset + address - region.base
+                self.view[start : start + len(data)] = data
+                return
+        raise PeerFault(
+            f"segment {address:#x}+{len(data):#x} is outside guest memory: give the guest more memory"
+        )
+
+    def in_rom(self, address: int) -> bool:
+        """Whether a refused guest write at `address` hit ROM rather than a hole."""
+        return any(r.kind is RegionKind.ROM and r.base <= address < r.end for r in self.regions)
+
+    def close(self) -> None:
+        """Unmap and give the pages back. No vCPU runs any more."""
+        self.view.release()
+        del self._anchor
+        self._map.close()
+        os.close(self.fd)

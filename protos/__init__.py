@@ -1,0 +1,1 @@
+"""The contracts between the processes; `*_pb2*` modules are generated from the .proto files."""
