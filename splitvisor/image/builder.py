@@ -1,0 +1,152 @@
+"""From the description of a guest to what the core is handed: a configuration and memory.
+
+Everything that knows what an operating system expects at boot is in this package, so that the
+core need not: it gets regions, registers, devices with a placement, and bytes with an address.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from protos import core_pb2 as core
+from splitvisor.errors import UserError
+from splitvisor.image import acpi, elf, layout, pvh
+from splitvisor.image.cmdline import command_line
+from splitvisor.machine import CpuChoice, Device, Guest, Model
+
+CHUNK = 2 << 20  # what the contract allows in one message
+
+# First port and global system interrupt of the PC's serial ports, in order.
+SERIAL_PORTS = ((0x3F8, 4), (0x2F8, 3))
+SERIAL_PORT_COUNT = 8
+
+_CPUS = {
+    CpuChoice.AUTO: core.CPU_AUTO,
+    CpuChoice.KVM: core.CPU_KVM,
+    CpuChoice.EMULATED: core.CPU_EMULATED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltGuest:
+    """A guest ready for CreateGuest and LoadGuest; `notes` are remarks worth showing."""
+
+    config: core.GuestConfig
+    pieces: tuple[tuple[int, bytes | memoryview], ...] = field(repr=False)
+    notes: tuple[str, ...]
+
+    def chunks(self) -> Iterator[core.MemoryChunk]:
+        """The messages of LoadGuest, in order; may be asked for again."""
+        for address, data in self.pieces:
+            for start in range(0, len(data), CHUNK):
+                yield core.MemoryChunk(
+                    guest=self.config.name,
+                    address=address + start,
+                    data=bytes(data[start : start + CHUNK]),
+                )
+
+
+def build(guest: Guest) -> BuiltGuest:
+    """Read the guest's files and lay out its memory.
+
+    Raises UserError for an image that is no guest or does not fit, arguments that are too long,
+    and more devices than there are places.
+    """
+    image = elf.read(guest.image)
+    layout.check_segments(image.name, [s.extent for s in image.segments], guest.memory)
+    rom = _read_rom(guest)
+    devices = place_devices(guest)
+    virtio = [(d.virtio.base, d.virtio.irq) for d in devices if d.HasField("virtio")]
+    serial = [(d.ports.base, d.ports.irq) for d in devices if d.HasField("ports")]
+    line = command_line(guest.name, guest.arguments, virtio)
+    entries = layout.memory_map(guest.memory, len(rom))
+    tables = acpi.tables(layout.ACPI_BASE, guest.vcpus, virtio, serial)
+    pieces: list[tuple[int, bytes | memoryview]] = [
+        *((segment.extent.base, segment.data) for segment in image.segments),
+        (layout.START_INFO, pvh.start_info(len(entries), tables.rsdp)),
+        (layout.MEMORY_MAP, pvh.memory_map(entries)),
+        (layout.COMMAND_LINE, line + b"\0"),
+        (layout.ACPI_BASE, tables.data),
+    ]
+    regions = [
+        core.Region(kind=core.REGION_RAM, base=e.base, size=e.size)
+        for e in layout.ram(guest.memory)
+    ]
+    if rom:
+        pieces.append((layout.ROM_BASE, rom))
+        regions.append(core.Region(kind=core.REGION_ROM, base=layout.ROM_BASE, size=len(rom)))
+    config = core.GuestConfig(
+        name=guest.name,
+        cpu=_CPUS[guest.cpu],
+        vcpus=guest.vcpus,
+        regions=regions,
+        registers=pvh.registers(image.entry),
+        devices=devices,
+        power_ports=power_ports(),
+    )
+    notes = (
+        f"image {image.name}: {len(image.segments)} segments, entry {image.entry:#x}",
+        f"command line: {line.decode()}",
+    )
+    return BuiltGuest(config, tuple(pieces), notes)
+
+
+def place_devices(guest: Guest) -> list[core.DeviceConfig]:
+    """The guest's devices with registers and interrupt, in the order given."""
+    virtio_places = iter(enumerate(layout.VIRTIO_IRQS))
+    serial_places = iter(SERIAL_PORTS)
+    placed = []
+    for device in guest.devices:
+        config = core.DeviceConfig(
+            name=device.name,
+            service=device.service,
+            model=device.model.value,
+            spec=device.spec,
+            inline_payload=device.inline_payload,
+        )
+        if device.model is Model.UART:
+            ports = next(serial_places, None)
+            if ports is None:
+                _no_place(guest, device, f"a guest has at most {len(SERIAL_PORTS)} UARTs")
+            base, irq = ports
+            config.ports.CopyFrom(core.PortRange(base=base, count=SERIAL_PORT_COUNT, irq=irq))
+        else:
+            place = next(virtio_places, None)
+            if place is None:
+                limit = len(layout.VIRTIO_IRQS)
+                _no_place(guest, device, f"a guest has at most {limit} virtio devices")
+            index, irq = place
+            base = layout.VIRTIO_BASE + index * layout.VIRTIO_STRIDE
+            config.virtio.CopyFrom(core.VirtioMmio(base=base, irq=irq))
+        placed.append(config)
+    return placed
+
+
+def power_ports() -> list[core.PowerPort]:
+    """The ports by which a guest ends, as ARCHITECTURE.md promises them to foreign images."""
+    return [
+        core.PowerPort(port=0xF4, mask=0, match=0, action=core.POWER_EXIT),
+        core.PowerPort(port=0x64, mask=0xFF, match=0xFE, action=core.POWER_RESET),
+        core.PowerPort(
+            port=acpi.SLEEP_CONTROL,
+            mask=acpi.SLEEP_MASK,
+            match=acpi.SLEEP_S5,
+            action=core.POWER_OFF,
+        ),
+    ]
+
+
+def _read_rom(guest: Guest) -> bytes:
+    """The ROM's bytes, padded to whole pages; empty without one."""
+    if guest.rom is None:
+        return b""
+    data = elf.read_file("rom", guest.rom)
+    if not data:
+        raise UserError(f"rom {guest.rom} is empty: name a file with contents")
+    if len(data) > layout.ROM_LIMIT:
+        raise UserError(f"rom {guest.rom} has {len(data)} bytes: at most {layout.ROM_LIMIT} fit")
+    return data + bytes(-len(data) % layout.PAGE)
+
+
+def _no_place(guest: Guest, device: Device, why: str) -> NoReturn:
+    raise UserError(f"guest {guest.name}: no place for device {device.name}: {why}")
