@@ -1,0 +1,1 @@
+"""Drivers: what reads and writes the real things, one small class each."""

@@ -6,14 +6,23 @@ otherwise. It keeps no write-back cache: what `write` returned from must survive
 
 A class becomes a driver by an entry point in the group `splitvisor.drivers`, named
 `<kind>.<name>`, for example `block.file = "drivers.block_file:FileBlock"`.
+
+A field of `Options` whose type is `Keep` is filled in by the service OS instead of the user: it is
+the place for what must outlive this process, but not the machine.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 
 class DriverError(Exception):
     """Opening or configuring failed: one line that names the thing and the cure."""
+
+
+class SpecError(DriverError):
+    """The words are wrong (syntax, driver, option, value), whatever the host looks like."""
 
 
 class MediumError(Exception):
@@ -24,13 +33,20 @@ class UnsupportedError(Exception):
     """The driver does not do this; the guest sees `unsupported`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A path that no other device uses, the same for every incarnation, gone with the machine."""
+
+    path: Path
+
+
 class Driver(Protocol):
     """What all kinds share. `Options` is a dataclass; the constructor takes an instance of it."""
 
     Options: ClassVar[type[Any]]
 
     def close(self) -> None:
-        """Give everything back; never called twice."""
+        """Give everything back, flushed; never called twice."""
 
 
 class BlockDriver(Driver, Protocol):
@@ -54,12 +70,16 @@ class ConsoleDriver(Driver, Protocol):
     """A sink and source of bytes."""
 
     positional: bool  # write() puts bytes at `position`, so writing them again changes nothing
+    origin: int  # the position of the first byte of a device that has put out nothing yet
 
     def write(self, data: bytes, position: int) -> None:
-        """Put out `data`; `position` counts all bytes that went before. Blocks while it must."""
+        """Put out `data`; `position` is `origin` plus all bytes before. Blocks while it must."""
 
-    def start(self, deliver: Callable[[bytes], None]) -> None:
-        """Begin to read; call `deliver` from a thread of its own for what arrives. It may block."""
+    def start(self, deliver: Callable[[bytes], None], rank: int) -> None:
+        """Begin to read; call `deliver` from a thread of its own for what arrives, and once with
+        no bytes when the input has ended. It blocks while the guest takes nothing. Of several
+        consoles that share one source, the one of highest `rank` gets the input.
+        """
 
 
 class EntropyDriver(Driver, Protocol):

@@ -1,0 +1,77 @@
+"""A disk that lives as long as the machine, and not longer.
+
+The memory of this process would be the obvious place, and the wrong one: it dies with the process,
+and a guest must not lose a completed write to that. So the bytes are in an unnamed-to-users file
+in the machine's run directory (on most hosts a tmpfs, which is memory), which every incarnation
+finds again and which goes away with that directory. Space is taken as the guest writes.
+"""
+
+import os
+from dataclasses import dataclass
+
+from drivers.interface import DriverError, Keep, MediumError
+from drivers.options import Size
+from drivers.rawio import read_all, write_all
+
+SECTOR = 512
+
+
+class MemoryBlock:
+    """The driver `block.memory`."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """How large it is."""
+
+        size: Size
+        keep: Keep
+
+        def __post_init__(self) -> None:
+            if self.size <= 0 or self.size % SECTOR:
+                raise ValueError(f"size {self.size} is not a positive multiple of {SECTOR}")
+
+    readonly = False
+    identity = "memory"
+
+    def __init__(self, options: Options) -> None:
+        self.size = int(options.size)
+        path = options.keep.path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DriverError(f"memory disk {path} cannot be made: {error.strerror}") from None
+        held = os.fstat(self._fd).st_size
+        try:
+            if held not in (0, self.size):
+                raise DriverError(
+                    f"memory disk {path} already has {held} bytes, not {self.size}: "
+                    "keep its size while the machine runs"
+                )
+            os.ftruncate(self._fd, self.size)
+        except OSError as error:
+            os.close(self._fd)
+            raise DriverError(
+                f"memory disk {path} cannot have {self.size} bytes: {error.strerror}; "
+                "make it smaller"
+            ) from None
+        except DriverError:
+            os.close(self._fd)
+            raise
+
+    def read(self, offset: int, into: memoryview) -> None:
+        """See BlockDriver."""
+        read_all(self._fd, offset, into)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """See BlockDriver."""
+        try:
+            write_all(self._fd, offset, data)
+        except OSError as error:
+            raise MediumError(str(error)) from error
+
+    def flush(self) -> None:
+        """Nothing: no part of it is promised to survive the loss of power."""
+
+    def close(self) -> None:
+        """See Driver."""
+        os.close(self._fd)

@@ -1,0 +1,108 @@
+"""The terminal (or whatever stands in its place) at standard input and output.
+
+There is one terminal and there may be several consoles, so all consoles of this process share one
+object: output of all of them, one write after the other; input to the console of the highest rank
+that has asked for it. Nothing here changes the terminal's modes: the launcher, whose terminal it
+is, does that and undoes it.
+
+A reader that has gone away (a closed pipe) is no reason to stop a guest: output is then dropped.
+"""
+
+import errno
+import os
+import select
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+STDIN = 0
+STDOUT = 1
+CHUNK = 1024  # bytes of input at once
+
+
+class _Terminal:
+    """What the consoles of this process share. Consoles come and go on any thread."""
+
+    def __init__(self) -> None:
+        self._output = threading.Lock()
+        self._changed = threading.Condition()
+        self._takers: list[tuple[int, object, Callable[[bytes], None]]] = []
+        self._reading = False
+
+    def write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        with self._output:
+            while rest:
+                try:
+                    rest = rest[os.write(STDOUT, rest) :]
+                except BlockingIOError:
+                    select.select((), (STDOUT,), ())
+                except OSError as error:
+                    if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+                        raise
+                    return  # nobody is there to read it
+
+    def start(self, owner: object, rank: int, deliver: Callable[[bytes], None]) -> None:
+        with self._changed:
+            self._takers.append((rank, owner, deliver))
+            self._takers.sort(key=lambda taker: -taker[0])
+            self._changed.notify_all()
+            if not self._reading:
+                self._reading = True
+                threading.Thread(target=self._read, daemon=True).start()
+
+    def stop(self, owner: object) -> None:
+        with self._changed:
+            self._takers = [taker for taker in self._takers if taker[1] is not owner]
+
+    def _taker(self) -> Callable[[bytes], None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._takers)
+            return self._takers[0][2]
+
+    def _read(self) -> None:
+        while True:
+            self._taker()
+            data = _next_input()
+            self._taker()(data)
+            if not data:
+                return
+
+
+def _next_input() -> bytes:
+    """The next bytes, none at the end."""
+    while True:
+        try:
+            return os.read(STDIN, CHUNK)
+        except BlockingIOError:
+            select.select((STDIN,), (), ())
+        except OSError:
+            return b""  # closed, or hung up
+
+
+class TerminalConsole:
+    """The driver `console.terminal`."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """None."""
+
+    _terminal: ClassVar[_Terminal] = _Terminal()
+    positional = False
+    origin = 0
+
+    def __init__(self, options: Options) -> None:
+        pass
+
+    def write(self, data: bytes, position: int) -> None:
+        """See ConsoleDriver."""
+        self._terminal.write(data)
+
+    def start(self, deliver: Callable[[bytes], None], rank: int) -> None:
+        """See ConsoleDriver."""
+        self._terminal.start(self, rank, deliver)
+
+    def close(self) -> None:
+        """See Driver."""
+        self._terminal.stop(self)

@@ -1,0 +1,61 @@
+"""Finding drivers by kind and name among the entry points of the group `splitvisor.drivers`.
+
+The drivers that come with splitvisor stand there beside anyone else's; none is special.
+"""
+
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from drivers.interface import DriverError, Keep, SpecError
+from drivers.options import fill, nearest
+from drivers.spec import parse
+
+GROUP = "splitvisor.drivers"
+_NOWHERE = Keep(Path("/nonexistent"))
+
+
+def names(kind: str) -> list[str]:
+    """The drivers there are for a kind of device (block, console, entropy, ...), sorted."""
+    return sorted(_found(kind))
+
+
+def find(kind: str, name: str) -> type[Any]:
+    """The driver's class; SpecError with the nearest match if there is none."""
+    found = _found(kind)
+    if name not in found:
+        raise SpecError(f"no {kind} driver {name!r}{nearest(name, found)}")
+    try:
+        loaded: type[Any] = found[name].load()
+    except Exception as error:
+        value = found[name].value
+        raise DriverError(
+            f"{kind} driver {name!r} ({value}) cannot be loaded: {type(error).__name__}: {error}"
+        ) from None
+    return loaded
+
+
+def check(kind: str, spec_text: str) -> None:
+    """Raise DriverError for everything that can be known to be wrong without opening anything."""
+    _prepare(kind, spec_text, _NOWHERE)
+
+
+def make(kind: str, spec_text: str, keep: Keep) -> Any:
+    """An open driver; SpecError if the text is wrong, another DriverError if it cannot open."""
+    driver, options = _prepare(kind, spec_text, keep)
+    return driver(options)
+
+
+def _prepare(kind: str, spec_text: str, keep: Keep) -> tuple[type[Any], Any]:
+    spec = parse(spec_text)
+    driver = find(kind, spec.driver)
+    return driver, fill(driver.Options, spec.options, f"{kind} driver {spec.driver!r}", keep)
+
+
+def _found(kind: str) -> dict[str, EntryPoint]:
+    prefix = f"{kind}."
+    return {
+        entry.name.removeprefix(prefix): entry
+        for entry in entry_points(group=GROUP)
+        if entry.name.startswith(prefix)
+    }

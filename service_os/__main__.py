@@ -1,0 +1,118 @@
+"""The service OS: `python -m service_os --name NAME --epoch N --listen PATH --grants PATH`.
+
+trio owns the structure (grants, signals, start and end); the gRPC server and its pool of threads
+carry the guests' I/O. The token comes in the environment, where other users cannot read it.
+
+SIGTERM ends it in order: streams are closed, and with them the drivers, flushed. If its parent
+dies, it is killed: nobody would be left to say that it is dead, and nothing may be replayed before.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import trio
+
+from service_os.grants import GrantServer, Windows
+from service_os.server import serve_io
+from service_os.session import Sessions
+
+MISUSE = 2
+PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+PATH_BYTES = 107  # sun_path of unix(7), without the final zero
+GRANT_BACKLOG = 64
+
+
+class StartError(Exception):
+    """It cannot start: one line that names the thing and the cure."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM; the exit status."""
+    parser = argparse.ArgumentParser(prog="service_os", description="Serves the I/O of guests.")
+    parser.add_argument("--name", required=True, help="of this service OS")
+    parser.add_argument("--epoch", required=True, type=int, help="number of this incarnation")
+    parser.add_argument("--listen", required=True, type=Path, help="socket for DeviceIo")
+    parser.add_argument("--grants", required=True, type=Path, help="socket for grant windows")
+    parser.add_argument("--ready-fd", type=int, help="gets one byte when it serves")
+    options = parser.parse_args(arguments)
+    try:
+        trio.run(_serve, options)
+    except StartError as error:
+        print(f"service OS {options.name}: {error}", file=sys.stderr)
+        return MISUSE
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    token = os.environ.get("SPLITVISOR_TOKEN", "")
+    if not token:
+        raise StartError("no token: set SPLITVISOR_TOKEN")
+    run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
+    _belong_to_parent()
+    os.umask(0o077)
+    windows = Windows()
+    sessions = Sessions(windows, options.epoch, token, run_dir)
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        _socket_path(options.listen),
+        _socket_path(options.grants),
+        _listener(options.grants) as listener,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(GrantServer(windows, options.epoch, token).serve, listener)
+            try:
+                stop = serve_io(sessions, options.listen)
+            except RuntimeError as error:
+                raise StartError(f"cannot listen at {options.listen}: {error}") from None
+            _say_ready(options.ready_fd)
+            await anext(signals)
+            await trio.to_thread.run_sync(stop)
+            nursery.cancel_scope.cancel()
+
+
+def _belong_to_parent() -> None:
+    """Die with the parent, and be out of reach of the terminal's signals."""
+    parent = os.getppid()
+    with contextlib.suppress(PermissionError):  # already the leader of a process group
+        os.setsid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise StartError("the process that started it has gone")
+
+
+@contextlib.contextmanager
+def _socket_path(path: Path) -> Iterator[None]:
+    if len(os.fsencode(path)) > PATH_BYTES:
+        raise StartError(f"socket path {path} is longer than {PATH_BYTES} bytes: use a shorter one")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _listener(path: Path) -> trio.socket.SocketType:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listener.bind(os.fspath(path))
+    except OSError as error:
+        listener.close()
+        raise StartError(f"cannot listen at {path}: {error.strerror}") from None
+    listener.listen(GRANT_BACKLOG)
+    return trio.socket.from_stdlib_socket(listener)
+
+
+def _say_ready(fd: int | None) -> None:
+    if fd is not None:
+        os.write(fd, b"1")
+        os.close(fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

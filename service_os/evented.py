@@ -1,0 +1,137 @@
+"""Devices that also speak by themselves: consoles and UARTs.
+
+Three sides want the model: the core's messages, the driver's input, and the end of the stream. All
+become events in one queue, and the stream's own thread takes them out, so the model and its output
+have one thread and need no lock.
+
+Output is put out before the completions and the state that say so leave. If this process dies in
+between, the next incarnation puts the same bytes out at the same position. The state leaves once
+before anything is put out, so that the position where a new device begins is known as well.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+
+import grpc
+
+from drivers.interface import ConsoleDriver, MediumError
+from protos.io_pb2 import CoreMessage, IoBatch, ServiceMessage
+from service_os.models.base import Done, Evented
+from service_os.window import Window
+
+
+class Session:
+    """One attached device; `state` is what the core keeps of it, `rank` see ConsoleDriver."""
+
+    def __init__(
+        self,
+        model: Evented,
+        driver: ConsoleDriver,
+        window: Window,
+        *,
+        epoch: int,
+        state: bytes,
+        rank: int,
+    ) -> None:
+        self._model = model
+        self._driver = driver
+        self._window = window
+        self._epoch = epoch
+        self._state = state
+        self._rank = rank
+        self._events: SimpleQueue[CoreMessage | bytes | None] = SimpleQueue()
+        self._room = threading.Semaphore(1)  # for one chunk of input
+        self._room_due = False
+        self._started = False
+        self._over = False
+        self._inlined: dict[int, memoryview] = {}  # writable areas of held requests, by slot
+
+    def answer(self, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
+        """Answers to all messages and all input."""
+        threading.Thread(target=self._read, args=(messages,), daemon=True).start()
+        try:
+            done: list[Done] = []
+            while True:
+                reply = self._reply(done)
+                if reply is not None:
+                    yield reply
+                self._fetch()
+                event = self._events.get()
+                if event is None:
+                    return
+                done = self._handle(event)
+                self._put_out()
+        finally:
+            self._over = True
+            self._room.release()
+
+    def _read(self, messages: Iterator[CoreMessage]) -> None:
+        try:
+            for message in messages:
+                self._events.put(message)
+        except grpc.RpcError:
+            pass  # the stream broke, which is one way to end
+        finally:
+            self._events.put(None)
+
+    def _handle(self, event: CoreMessage | bytes) -> list[Done]:
+        if isinstance(event, bytes):
+            self._room_due = True
+            return self._model.receive(event)
+        kind = event.WhichOneof("body")
+        if kind == "batch":
+            return self._submit(event.batch)
+        return self._model.reset() if kind == "reset" else []
+
+    def _submit(self, batch: IoBatch) -> list[Done]:
+        done: list[Done] = []
+        for request in batch.requests:
+            readable, writable = self._window.areas(request)
+            if request.inlined:
+                self._inlined[request.slot] = writable
+            done += self._model.submit(request, readable, writable)
+        return done
+
+    def _put_out(self) -> None:
+        data, position = self._model.take_output()
+        if data:
+            try:
+                self._driver.write(data, position)
+            except MediumError as error:  # a console has no way to tell its guest
+                print(f"service OS: console output lost: {error}", file=sys.stderr, flush=True)
+
+    def _reply(self, done: list[Done]) -> ServiceMessage | None:
+        reply = ServiceMessage()
+        completions = reply.completions
+        completions.epoch = self._epoch
+        for request, written, value in done:
+            completion = completions.completions.add(
+                slot=request.slot, generation=request.generation, written=written, value=value
+            )
+            if request.inlined:
+                completion.payload = bytes(self._inlined.pop(request.slot)[:written])
+        state = self._model.state()
+        if state != self._state:
+            completions.state = self._state = state
+        interrupt = completions.interrupt = self._model.interrupt
+        self._model.interrupt = False
+        return reply if done or interrupt or completions.HasField("state") else None
+
+    def _fetch(self) -> None:
+        """Let input come when the guest waits for it, and more when it has taken enough."""
+        if self._model.listening and not self._started:
+            self._started = True
+            self._driver.start(self._deliver, self._rank)
+        if self._room_due and self._model.hungry:
+            self._room_due = False
+            self._room.release()
+
+    def _deliver(self, data: bytes) -> None:
+        """Called on a thread of the driver; blocks while the guest has enough."""
+        self._room.acquire()
+        if self._over:
+            self._room.release()
+        else:
+            self._events.put(data)

@@ -1,0 +1,123 @@
+"""Grant windows as they arrive: memfds over a SOCK_SEQPACKET Unix socket, one packet each.
+
+A window is mapped only if it is sealed against shrinking and growing: an access beyond the end of
+a file that was cut is a SIGBUS, which nobody survives. It then waits here for the Attach that
+takes it. A window that is refused waits as the reason, so that the Attach can say it.
+"""
+
+import array
+import fcntl
+import hmac
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Sequence
+
+import trio
+
+from protos.io_pb2 import Grant
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+PACKET_BYTES = 4096  # a Grant is two names, a token and a number
+FDS = 4  # room for more descriptors than the one that is right, so that none leaks
+
+
+class Refused(Exception):
+    """A window that cannot be used: one line that says why."""
+
+
+class Windows:
+    """The windows that wait, by guest and device. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: dict[tuple[str, str], mmap.mmap | Refused] = {}
+
+    def put(self, guest: str, device: str, window: mmap.mmap | Refused) -> None:
+        """Keep it until it is taken; it replaces one that nobody took."""
+        with self._changed:
+            self._waiting[guest, device] = window
+            self._changed.notify_all()
+
+    def take(self, guest: str, device: str, size: int, timeout: float) -> mmap.mmap:
+        """Wait up to `timeout` seconds for the window of `size` bytes; Refused if there is none."""
+        key = guest, device
+        with self._changed:
+            if not self._changed.wait_for(lambda: key in self._waiting, timeout):
+                raise Refused(f"no grant window for {guest}/{device} within {timeout:g} s")
+            window = self._waiting.pop(key)
+        if isinstance(window, Refused):
+            raise window
+        if len(window) != size:
+            raise Refused(f"the grant window of {guest}/{device} is not {size} bytes long")
+        return window
+
+
+class GrantServer:
+    """Takes grants of one incarnation."""
+
+    def __init__(self, windows: Windows, epoch: int, token: str) -> None:
+        self._windows = windows
+        self._epoch = epoch
+        self._token = token.encode()
+
+    async def serve(self, listener: trio.socket.SocketType) -> None:
+        """Accept on a listening socket until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                connection, _ = await listener.accept()
+                nursery.start_soon(self._receive, connection)
+
+    async def _receive(self, connection: trio.socket.SocketType) -> None:
+        with connection:
+            while True:
+                space = socket.CMSG_SPACE(FDS * array.array("i").itemsize)
+                try:
+                    data, ancillary, _, _ = await connection.recvmsg(PACKET_BYTES, space)
+                except ConnectionError:
+                    return
+                fds = _descriptors(ancillary)
+                try:
+                    if not data or not self._accept(data, fds):
+                        return
+                finally:
+                    for fd in fds:
+                        os.close(fd)
+
+    def _accept(self, data: bytes, fds: Sequence[int]) -> bool:
+        """False if the sender is not to be listened to any more."""
+        grant = Grant()
+        try:
+            grant.ParseFromString(data)
+        except Exception:  # protobuf's DecodeError has no public home
+            return False
+        if not hmac.compare_digest(grant.token.encode(), self._token):
+            return False
+        try:
+            if grant.epoch != self._epoch:
+                raise Refused(f"the grant is for epoch {grant.epoch}, this is {self._epoch}")
+            self._windows.put(grant.guest, grant.device, _map(fds))
+        except Refused as refused:
+            self._windows.put(grant.guest, grant.device, refused)
+        return True
+
+
+def _map(fds: Sequence[int]) -> mmap.mmap:
+    if len(fds) != 1:
+        raise Refused(f"a grant needs one file descriptor, not {len(fds)}")
+    try:
+        seals = fcntl.fcntl(fds[0], fcntl.F_GET_SEALS)
+        if seals & SEALS != SEALS:
+            raise Refused("the grant window is not sealed against shrinking and growing")
+        return mmap.mmap(fds[0], os.fstat(fds[0]).st_size)
+    except (OSError, ValueError) as error:
+        raise Refused(f"the grant window cannot be mapped: {error}") from None
+
+
+def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)

@@ -1,0 +1,39 @@
+"""The device models there are, the kind of driver each needs, and how to make it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from drivers.options import nearest
+from service_os.models.base import Evented, Immediate
+from service_os.models.block import BlockModel
+from service_os.models.console import ConsoleModel
+from service_os.models.entropy import EntropyModel
+from service_os.models.uart import UartModel
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`kind` is that of its drivers; one of the two constructors is there.
+
+    `evented` takes the state that survived and the position where the sink begins; it raises
+    ValueError for a state it cannot read. `rank` decides between consoles on one source.
+    """
+
+    kind: str
+    immediate: Callable[[Any], Immediate] | None = None
+    evented: Callable[[bytes, int], Evented] | None = None
+    rank: int = 0
+
+
+MODELS = {
+    "block": Model("block", immediate=BlockModel),
+    "entropy": Model("entropy", immediate=EntropyModel),
+    "console": Model("console", evented=ConsoleModel, rank=1),
+    "uart": Model("console", evented=UartModel),
+}
+
+
+def unknown_model(name: str) -> str:
+    """The error message for a model that does not exist."""
+    return f"no device model {name!r}{nearest(name, MODELS)}"

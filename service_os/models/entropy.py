@@ -1,0 +1,26 @@
+"""virtio-rng (virtio 1.2, section 5.4) without the source of randomness."""
+
+from drivers.interface import EntropyDriver
+from service_os.models.base import QueueShape, Shape
+
+DEVICE_ID = 4
+QUEUE_SIZE = 64
+
+# A guest may offer buffers of any size; without a cap one request could keep the source, and the
+# thread of this device, busy for seconds. The specification lets a device give fewer bytes.
+MAX_FILL = 64 << 10
+
+
+class EntropyModel:
+    """One source of random bytes."""
+
+    shape = Shape(DEVICE_ID, queues=(QueueShape(QUEUE_SIZE),))
+
+    def __init__(self, driver: EntropyDriver) -> None:
+        self._driver = driver
+
+    def execute(self, queue: int, header: bytes, readable: memoryview, writable: memoryview) -> int:
+        """See Immediate. A replayed request gets other bytes: those of the first are unknown."""
+        count = min(len(writable), MAX_FILL)
+        self._driver.fill(writable[:count])
+        return count
