@@ -1,0 +1,47 @@
+#include "console.h"
+
+#include <stdbool.h>
+
+#include "uart.h"
+#include "virtio_console.h"
+
+static bool virtio;
+static volatile bool busy;
+
+void console_start(void)
+{
+    virtio = virtio_console_start(false);
+    if (!virtio)
+        uart_start(false);
+}
+
+void console_listen(void)
+{
+    if (virtio)
+        virtio_console_start(true);
+    else
+        uart_start(true);
+}
+
+void console_write(const char *bytes, size_t count)
+{
+    busy = true;
+    if (virtio)
+        virtio_console_write(bytes, count);
+    else
+        uart_write(bytes, count);
+    busy = false;
+}
+
+size_t console_read(char *bytes, size_t room)
+{
+    return virtio ? virtio_console_read(bytes, room) : uart_read(bytes, room);
+}
+
+void console_after_exception(void)
+{
+    if (busy && virtio) {
+        virtio = false;
+        uart_start(false);
+    }
+}

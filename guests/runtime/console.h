@@ -1,0 +1,22 @@
+/* The guest's console: the first virtio-console if there is one, else the 16550 at 0x3f8. */
+#ifndef CONSOLE_H
+#define CONSOLE_H
+
+#include <stddef.h>
+
+/* Finds the console. Output polls; nothing is read yet. Without a console, output vanishes. */
+void console_start(void);
+
+/* Starts it again for reading: from here on both directions wait by interrupt. */
+void console_listen(void);
+
+/* Returns when the device has taken it. */
+void console_write(const char *bytes, size_t count);
+
+/* Waits for input; returns how many bytes were copied, at least one, at most `room`. */
+size_t console_read(char *bytes, size_t room);
+
+/* Output may have been interrupted in the middle: take the UART if so. */
+void console_after_exception(void);
+
+#endif

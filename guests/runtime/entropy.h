@@ -1,0 +1,14 @@
+/* virtio-rng (virtio 1.2, section 5.4). */
+#ifndef ENTROPY_H
+#define ENTROPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Starts the first entropy device; false if there is none. */
+bool entropy_start(void);
+
+/* Fills `bytes` (at most 4096 of them), in as many requests as the device takes. */
+void entropy_read(uint8_t *bytes, uint32_t count);
+
+#endif

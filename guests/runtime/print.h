@@ -1,0 +1,11 @@
+/* Formatted text on the console: %s %c %d %u %x with `l`, a width, and zero padding. */
+#ifndef PRINT_H
+#define PRINT_H
+
+#include <stdarg.h>
+
+/* Gathers a line and writes it at once: one request to the console per line. */
+void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void print_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
+
+#endif

@@ -1,0 +1,17 @@
+/* virtio-console, port 0 (virtio 1.2, section 5.3); without MULTIPORT that is the console. */
+#ifndef VIRTIO_CONSOLE_H
+#define VIRTIO_CONSOLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Resets and starts the first console; false if there is none that works. `listening`: input
+ * buffers are offered, and both directions wait by interrupt. */
+bool virtio_console_start(bool listening);
+
+void virtio_console_write(const char *bytes, size_t count);
+
+/* Waits for input; returns how many bytes were copied, at least one. */
+size_t virtio_console_read(char *bytes, size_t room);
+
+#endif
