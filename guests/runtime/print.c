@@ -10,8 +10,17 @@
 static char line[256];
 static size_t filled;
 
-static void put(char c)
+struct sink {
+    char *at, *end; /* the buffer's free part; NULL for the console */
+};
+
+static void put(struct sink *sink, char c)
 {
+    if (sink->at) {
+        if (sink->at < sink->end)
+            *sink->at++ = c;
+        return;
+    }
     line[filled++] = c;
     if (c == '\n' || filled == sizeof line) {
         console_write(line, filled);
@@ -19,15 +28,15 @@ static void put(char c)
     }
 }
 
-static void put_text(const char *text, unsigned width)
+static void put_text(struct sink *sink, const char *text, unsigned width)
 {
     for (size_t length = strlen(text); length < width; length++)
-        put(' ');
+        put(sink, ' ');
     while (*text)
-        put(*text++);
+        put(sink, *text++);
 }
 
-static void put_number(uint64_t value, unsigned base, unsigned width, char padding)
+static void put_number(struct sink *sink, uint64_t value, unsigned base, unsigned width, char padding)
 {
     char digits[20];
     unsigned count = 0;
@@ -35,16 +44,16 @@ static void put_number(uint64_t value, unsigned base, unsigned width, char paddi
         digits[count++] = "0123456789abcdef"[value % base];
     while (value /= base);
     while (width-- > count)
-        put(padding);
+        put(sink, padding);
     while (count > 0)
-        put(digits[--count]);
+        put(sink, digits[--count]);
 }
 
-void print_list(const char *format, va_list arguments)
+static void put_list(struct sink *sink, const char *format, va_list arguments)
 {
     for (; *format; format++) {
         if (*format != '%') {
-            put(*format);
+            put(sink, *format);
             continue;
         }
         format++;
@@ -55,21 +64,33 @@ void print_list(const char *format, va_list arguments)
         bool is_long = *format == 'l';
         format += is_long;
         if (*format == 's') {
-            put_text(va_arg(arguments, const char *), width);
+            put_text(sink, va_arg(arguments, const char *), width);
         } else if (*format == 'c') {
-            put((char)va_arg(arguments, int));
+            put(sink, (char)va_arg(arguments, int));
         } else if (*format == 'd') {
             int64_t value = is_long ? va_arg(arguments, int64_t) : va_arg(arguments, int32_t);
             if (value < 0)
-                put('-');
-            put_number(value < 0 ? -(uint64_t)value : (uint64_t)value, 10, width, padding);
+                put(sink, '-');
+            put_number(sink, value < 0 ? -(uint64_t)value : (uint64_t)value, 10, width, padding);
         } else if (*format == 'u' || *format == 'x') {
             uint64_t value = is_long ? va_arg(arguments, uint64_t) : va_arg(arguments, uint32_t);
-            put_number(value, *format == 'x' ? 16 : 10, width, padding);
+            put_number(sink, value, *format == 'x' ? 16 : 10, width, padding);
         } else {
-            put(*format);
+            put(sink, *format);
         }
     }
+}
+
+void print_list(const char *format, va_list arguments)
+{
+    put_list(&(struct sink){0}, format, arguments);
+}
+
+void format_text(char *buffer, size_t size, const char *format, va_list arguments)
+{
+    struct sink sink = {.at = buffer, .end = buffer + size - 1};
+    put_list(&sink, format, arguments);
+    *sink.at = 0;
 }
 
 void print(const char *format, ...)

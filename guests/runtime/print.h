@@ -3,9 +3,14 @@
 #define PRINT_H
 
 #include <stdarg.h>
+#include <stddef.h>
 
 /* Gathers a line and writes it at once: one request to the console per line. */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void print_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
+
+/* The same into a buffer; cut off at its end. */
+void format_text(char *buffer, size_t size, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
 
 #endif
