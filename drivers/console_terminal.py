@@ -63,11 +63,18 @@ class _Terminal:
 
     def _read(self) -> None:
         while True:
-            self._taker()
+            self._taker()  # until somebody wants input it stays where it is
             data = _next_input()
-            self._taker()(data)
             if not data:
-                return
+                break
+            self._taker()(data)
+        told: list[object] = []  # the end is for everybody, whenever they ask
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: any(t[1] not in told for t in self._takers))
+                _, owner, deliver = next(t for t in self._takers if t[1] not in told)
+            told.append(owner)
+            deliver(b"")
 
 
 def _next_input() -> bytes:

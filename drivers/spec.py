@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from drivers.interface import SpecError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-_SPECIAL = re.compile(r'[\\",]')
+_SPECIAL = re.compile(r'[\\",()]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Spec:
     options: dict[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """A text that `parse` turns into an equal Spec."""
+        """A text that `parse` turns into an equal Spec, also when it is nested in another."""
         words = [
-            name if value is None else f"{name}={_quoted(value)}"
+            name if value is None else f"{name}={_SPECIAL.sub(_escaped, value)}"
             for name, value in self.options.items()
         ]
         return f"{self.driver}:{','.join(words)}" if words else self.driver
@@ -108,6 +108,5 @@ def _closing(text: str, start: int) -> int:
     raise _error(text, start, "the parenthesis is not closed")
 
 
-def _quoted(value: str) -> str:
-    escaped = _SPECIAL.sub(lambda match: "\\" + match.group(), value)
-    return f'"{escaped}"' if escaped.startswith("(") else escaped
+def _escaped(match: re.Match[str]) -> str:
+    return "\\" + match.group()

@@ -42,7 +42,7 @@ class Session:
         self._state = state
         self._rank = rank
         self._events: SimpleQueue[CoreMessage | bytes | None] = SimpleQueue()
-        self._room = threading.Semaphore(1)  # for one chunk of input
+        self._room = threading.Semaphore(0)  # given when the last chunk of input is taken
         self._room_due = False
         self._started = False
         self._over = False
@@ -129,9 +129,10 @@ class Session:
             self._room.release()
 
     def _deliver(self, data: bytes) -> None:
-        """Called on a thread of the driver; blocks while the guest has enough."""
-        self._room.acquire()
-        if self._over:
-            self._room.release()
-        else:
+        """Called on a thread of the driver; blocks until the guest takes more.
+
+        It blocks after handing over, so no input waits here where the state does not cover it.
+        """
+        if not self._over:
             self._events.put(data)
+            self._room.acquire()

@@ -51,7 +51,7 @@ class BlockModel:
         if not writable or len(header) < HEADER.size:
             return 0
         try:
-            kind, _, sector = HEADER.unpack(header)
+            kind, _, sector = HEADER.unpack_from(header)
             if kind == T_IN:
                 data = writable[:-1]
                 self._read(self._place(sector, len(data)), data)

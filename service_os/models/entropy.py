@@ -1,6 +1,6 @@
 """virtio-rng (virtio 1.2, section 5.4) without the source of randomness."""
 
-from drivers.interface import EntropyDriver
+from drivers.interface import EntropyDriver, MediumError
 from service_os.models.base import QueueShape, Shape
 
 DEVICE_ID = 4
@@ -22,5 +22,8 @@ class EntropyModel:
     def execute(self, queue: int, header: bytes, readable: memoryview, writable: memoryview) -> int:
         """See Immediate. A replayed request gets other bytes: those of the first are unknown."""
         count = min(len(writable), MAX_FILL)
-        self._driver.fill(writable[:count])
+        try:
+            self._driver.fill(writable[:count])
+        except MediumError:
+            return 0
         return count

@@ -1,0 +1,83 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from drivers.interface import Keep, SpecError
+from drivers.options import Size, fill
+
+KEEP = Keep(Path("/run/keep"))
+
+
+SMALL = Size(512)
+
+
+@dataclass(frozen=True)
+class Everything:
+    path: Path
+    keep: Keep
+    label: str = "none"
+    count: int = 1
+    size: Size = SMALL
+    readonly: bool = False
+
+    def __post_init__(self):
+        if self.count > 1000:
+            raise ValueError(f"count {self.count} is above 1000")
+
+
+def filled(**texts):
+    return fill(Everything, {"path": "x", **texts}, "driver 'x'", KEEP)
+
+
+def test_what_is_left_out_has_its_default_and_keep_comes_from_the_service_os():
+    assert filled() == Everything(Path("x"), KEEP)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("label", "a b", "a b"),
+        ("count", "12", 12),
+        ("count", "0x10", 16),
+        ("count", "-3", -3),
+        ("size", "4096", 4096),
+        ("size", "4K", 4 << 10),
+        ("size", "64M", 64 << 20),
+        ("size", "2G", 2 << 30),
+        ("size", "1MiB", 1 << 20),
+        ("readonly", None, True),
+        ("readonly", "on", True),
+        ("readonly", "No", False),
+    ],
+)
+def test_texts_become_values(name, text, value):
+    assert getattr(filled(**{name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (
+            {"readnly": None},
+            "driver 'x' has no option 'readnly', did you mean 'readonly'? (known: ",
+        ),
+        ({"keep": "/etc"}, "has no option 'keep'"),
+        ({"count": "many"}, "option 'count' must be a whole number, not 'many'"),
+        ({"size": "64Q"}, "option 'size' must be a size such as 64M, not '64Q'"),
+        ({"size": "-1"}, "option 'size' must be a size"),
+        ({"readonly": "perhaps"}, "option 'readonly' must be on or off"),
+        ({"label": None}, "option 'label' needs a value"),
+        ({"label": ""}, "option 'label' needs a value"),
+        ({"count": "1001"}, "driver 'x': count 1001 is above 1000"),
+    ],
+)
+def test_wrong_texts_are_named(texts, message):
+    with pytest.raises(SpecError) as raised:
+        filled(**texts)
+    assert message in str(raised.value)
+
+
+def test_a_required_option_that_is_missing_is_named():
+    with pytest.raises(SpecError, match="driver 'x' needs the option 'path': add path="):
+        fill(Everything, {}, "driver 'x'", KEEP)

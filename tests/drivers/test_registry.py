@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+
+from drivers.block_file import FileBlock
+from drivers.interface import DriverError, Keep, SpecError
+from drivers.registry import check, find, make, names
+
+
+def test_the_drivers_that_come_with_splitvisor_are_found():
+    assert names("block")[:2] == ["file", "memory"]
+    assert names("console")[:2] == ["log", "terminal"]
+    assert "system" in names("entropy")
+    assert names("toaster") == []
+    assert find("block", "file") is FileBlock
+
+
+def test_an_unknown_driver_gets_the_nearest_match():
+    with pytest.raises(SpecError, match=r"no block driver 'fiel', did you mean 'file'\? \(known: "):
+        find("block", "fiel")
+    with pytest.raises(SpecError, match=r"no toaster driver 'file' \(known: none\)"):
+        find("toaster", "file")
+
+
+def test_check_opens_nothing_and_finds_what_can_be_wrong_without():
+    check("block", "file:path=/nonexistent/disk.img,readonly")
+    for text in ("file", "file:path=x,reedonly", "memory:size=1000", "memory:size=0", "file:path="):
+        with pytest.raises(SpecError):
+            check("block", text)
+
+
+def test_make_opens(tmp_path):
+    disk = tmp_path / "a,b.img"
+    disk.write_bytes(bytes(1024))
+    driver = make("block", f'file:path="{disk}"', Keep(Path("/nonexistent")))
+    assert driver.size == 1024
+    driver.close()
+
+
+def test_make_says_that_it_cannot_open():
+    with pytest.raises(DriverError, match="does not exist") as raised:
+        make("block", "file:path=/nonexistent/disk.img", Keep(Path("/nonexistent")))
+    assert not isinstance(raised.value, SpecError)
