@@ -61,9 +61,7 @@ static bool problem(struct block_device *disk, const char *format, ...)
 
 bool block_start(struct block_device *disk, const struct block_options *options)
 {
-    uint64_t wanted = FEATURE_EVENT_IDX | FEATURE_READ_ONLY | FEATURE_FLUSH;
-    if (options->indirect)
-        wanted |= FEATURE_INDIRECT;
+    uint64_t wanted = FEATURE_EVENT_IDX | FEATURE_INDIRECT | FEATURE_READ_ONLY | FEATURE_FLUSH;
     disk->options = *options;
     disk->in_flight = 0;
     if (!virtio_find(&disk->virtio, VIRTIO_BLOCK, options->number))
