@@ -36,7 +36,8 @@ static void put_text(struct sink *sink, const char *text, unsigned width)
         put(sink, *text++);
 }
 
-static void put_number(struct sink *sink, uint64_t value, unsigned base, unsigned width, char padding)
+static void put_number(struct sink *sink, uint64_t value, unsigned base, unsigned width,
+                       char padding)
 {
     char digits[20];
     unsigned count = 0;

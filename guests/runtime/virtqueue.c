@@ -23,10 +23,11 @@ static bool has_event_index(const struct virtqueue *queue)
     return queue->device->features & FEATURE_EVENT_IDX;
 }
 
-static void write_address(const struct virtio_device *device, uint32_t offset, const volatile void *p)
+static void write_address(const struct virtio_device *device, uint32_t offset,
+                          const volatile void *part)
 {
-    virtio_write(device, offset, (uint32_t)(uintptr_t)p);
-    virtio_write(device, offset + 4, (uint32_t)((uintptr_t)p >> 32));
+    virtio_write(device, offset, (uint32_t)(uintptr_t)part);
+    virtio_write(device, offset + 4, (uint32_t)((uintptr_t)part >> 32));
 }
 
 /* One piece of memory for the three parts, at the alignments of section 2.7 (16, 2, 4). */
