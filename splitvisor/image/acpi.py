@@ -4,7 +4,7 @@ Distribution kernels look for virtio-mmio here and nowhere else. The hardware-re
 chosen because it needs none of the fixed PC hardware (no PM timer, no SCI, no embedded
 controller): power off is one register, and interrupts are IO-APIC pins.
 
-The area holds RSDP, XSDT, FADT, MADT and DSDT in this order, each at a multiple of 64 bytes.
+The area holds RSDP, XSDT, MADT, DSDT and FADT in this order, each at a multiple of 64 bytes.
 """
 
 import struct
@@ -53,17 +53,14 @@ def tables(
     base: int, vcpus: int, virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]]
 ) -> Tables:
     """All tables for a guest, to stand at `base`; devices are (base or port, irq)."""
-    bodies: list[bytes] = []
-    next_free = base + _aligned(_RSDP_SIZE) + _aligned(_HEADER.size + 2 * 8)
-    addresses: list[int] = []
-    for build in (lambda: madt(vcpus), lambda: dsdt(virtio, serial), lambda: fadt(addresses[1])):
-        bodies.append(build())
-        addresses.append(next_free)
-        next_free += _aligned(len(bodies[-1]))
-    madt_address, _, fadt_address = addresses
+    processors, devices = madt(vcpus), dsdt(virtio, serial)
     xsdt_address = base + _aligned(_RSDP_SIZE)
+    madt_address = xsdt_address + _aligned(_HEADER.size + 2 * 8)
+    dsdt_address = madt_address + _aligned(len(processors))
+    fadt_address = dsdt_address + _aligned(len(devices))
     xsdt = _table(b"XSDT", 1, struct.pack("<QQ", fadt_address, madt_address))
-    data = b"".join(_padded(part) for part in (_rsdp(xsdt_address), xsdt, *bodies))
+    parts = (_rsdp(xsdt_address), xsdt, processors, devices, fadt(dsdt_address))
+    data = b"".join(part.ljust(_aligned(len(part)), b"\0") for part in parts)
     assert len(data) <= layout.ACPI_SIZE
     return Tables(data, base)
 
@@ -115,7 +112,7 @@ def dsdt(virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]]) -
         for i, (port, irq) in enumerate(serial, start=1)
     ]
     s5 = aml.package(*(aml.integer(value) for value in (S5_TYPE, 0, 0, 0)))
-    return _table(b"DSDT", 2, aml.scope("\\_SB", *devices) + aml.name("\\_S5", s5))
+    return _table(b"DSDT", 2, aml.scope("_SB", *devices) + aml.name("_S5", s5))
 
 
 def _table(signature: bytes, revision: int, body: bytes) -> bytes:
@@ -144,7 +141,3 @@ def _port_register(port: int) -> bytes:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
-
-
-def _padded(data: bytes) -> bytes:
-    return data.ljust(_aligned(len(data)), b"\0")

@@ -74,9 +74,8 @@ def interrupt(irq: int) -> bytes:
 
 
 def _path(path: str) -> bytes:
-    """A name of one segment, or of one segment under the root (`\\_SB`); 20.2.2."""
-    root = b"\\" if path.startswith("\\") else b""
-    return root + path.removeprefix("\\").ljust(4, "_").encode("ascii")
+    """A name of one segment: four characters, filled up with underscores (20.2.2)."""
+    return path.ljust(4, "_").encode("ascii")
 
 
 def _with_length(body: bytes) -> bytes:

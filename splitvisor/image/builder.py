@@ -12,6 +12,7 @@ from protos import core_pb2 as core
 from splitvisor.errors import UserError
 from splitvisor.image import acpi, elf, layout, pvh
 from splitvisor.image.cmdline import command_line
+from splitvisor.image.file import read_file
 from splitvisor.machine import CpuChoice, Device, Guest, Model
 
 CHUNK = 2 << 20  # what the contract allows in one message
@@ -140,7 +141,7 @@ def _read_rom(guest: Guest) -> bytes:
     """The ROM's bytes, padded to whole pages; empty without one."""
     if guest.rom is None:
         return b""
-    data = elf.read_file("rom", guest.rom)
+    data = read_file("rom", guest.rom)
     if not data:
         raise UserError(f"rom {guest.rom} is empty: name a file with contents")
     if len(data) > layout.ROM_LIMIT:

@@ -10,7 +10,6 @@ must end in one line for the user, not somewhere inside a library.
 """
 
 import io
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,11 +20,10 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from splitvisor.errors import UserError
+from splitvisor.image.file import read_file
 from splitvisor.image.layout import Extent
-from splitvisor.units import format_size
 
 XEN_ELFNOTE_PHYS32_ENTRY = 18
-MAX_FILE = 1 << 30  # more than any kernel; keeps a disk image given by mistake out of memory
 MAX_SEGMENTS = 1024  # linkers make ten; a header full of garbage claims 65535
 
 _NOTE = struct.Struct("<III")
@@ -52,28 +50,6 @@ class Image:
 def read(path: Path) -> Image:
     """The image in the file at `path`; UserError if there is none."""
     return parse(str(path), read_file("image", path))
-
-
-def read_file(what: str, path: Path) -> bytes:
-    """All of the regular file at `path`; UserError if that cannot be read."""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{what} {path} is a directory: name a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{what} {path} is not a regular file: name one that is")
-        if status.st_size > MAX_FILE:
-            raise UserError(
-                f"{what} {path} has {format_size(status.st_size)}, more than the "
-                f"{format_size(MAX_FILE)} that are loaded: is it a disk image?"
-            )
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{what} {path} does not exist: check the path") from None
-    except PermissionError:
-        raise UserError(f"{what} {path} may not be read: give yourself the permission") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{what} {path} cannot be read: {error}") from None
 
 
 def parse(name: str, data: bytes) -> Image:

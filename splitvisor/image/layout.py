@@ -22,6 +22,7 @@ is overwritten by its own command line fails in ways that nobody can read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from splitvisor.errors import UserError
 from splitvisor.units import format_size
@@ -139,6 +140,6 @@ def check_segments(image: str, extents: Sequence[Extent], memory: int) -> None:
                     f"link it at {MIB:#x} or above"
                 )
     ordered = sorted(extents, key=lambda extent: extent.base)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if one.overlaps(other):
             raise UserError(f"image {image}: segments {one} and {other} overlap: link it anew")

@@ -1,0 +1,244 @@
+"""Machine files: a machine as TOML.
+
+    [machine]                             # may be left out
+    name = "lab"                          # default: the file's name without its ending
+    services = ["service", "storage"]     # service OSes; the first serves what names none
+
+    [guests.web]
+    image = "blockcheck.elf"              # the one key that a guest must have
+    arguments = "depth=8"
+    memory = "64M"
+    vcpus = 1
+    cpu = "auto"                          # auto, kvm, emulated
+    on_reset = "restart"                  # restart, stop
+    rom = "table.bin"                     # mapped read-only at 0xc0000000
+    console = "log:path=web.log"          # default: terminal; false: none
+    com1 = false                          # default: terminal
+    entropy = "system"                    # default: system
+    disks = ["file:path=disk.img"]        # default: none
+
+A device is a spec, or a table: `driver`, the driver's options, and of splitvisor's own `name`,
+`service` (which service OS) and `inline` (payload travels in messages, not in a shared window):
+
+    [[guests.web.disks]]
+    driver = "file"
+    path = "disk.img"
+    readonly = true
+    service = "storage"
+
+Relative paths, `image`, `rom` and every option that is a path, start at the machine file, so a
+directory with a machine in it can be moved and used from anywhere. What can be wrong without
+opening anything is found here, and every error names the key that holds it.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+from drivers import registry, spec
+from drivers.interface import DriverError
+from drivers.options import nearest
+from splitvisor import machine as m
+from splitvisor.errors import UserError
+from splitvisor.image.file import read_file
+from splitvisor.units import parse_size
+
+T = TypeVar("T")
+
+_MACHINE_KEYS = ("name", "services")
+_GUEST_KEYS = (
+    *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom"),
+    *("console", "com1", "entropy", "disks"),
+)
+# Key, name and model of the devices that every guest has unless it is told not to, and the spec.
+_STANDARD = (
+    ("console", "hvc0", m.Model.CONSOLE, "terminal"),
+    ("com1", "com1", m.Model.UART, "terminal"),
+    ("entropy", "rng0", m.Model.ENTROPY, "system"),
+)
+_TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list"}
+
+
+def read(path: Path) -> m.Machine:
+    """The machine in the file at `path`; UserError if there is none."""
+    try:
+        return parse(path, read_file("machine file", path).decode())
+    except UnicodeDecodeError as error:
+        raise UserError(f"machine file {path} is not text in UTF-8: {error.reason}") from None
+
+
+def parse(path: Path, text: str) -> m.Machine:
+    """The machine in `text`; `path` is for errors, the default name, and relative paths."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"machine file {path} is not TOML: {error}") from None
+    return interpret(path, document)
+
+
+def interpret(path: Path, document: Mapping[str, Any]) -> m.Machine:
+    """The machine that a TOML document, already taken apart, describes."""
+    return _Reader(path).machine(document)
+
+
+class _LocatedError(UserError):
+    """Names its key already."""
+
+
+class _Reader:
+    """Turns tables into a machine; `key` is always the full path of what it looks at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.root = path.parent.absolute()
+        self.services: tuple[str, ...] = (m.DEFAULT_SERVICE,)
+
+    def machine(self, document: Mapping[str, Any]) -> m.Machine:
+        self.known_keys("", document, ("machine", "guests"))
+        settings = self.table("machine", document.get("machine", {}))
+        self.known_keys("machine", settings, _MACHINE_KEYS)
+        name = self.typed("machine.name", settings.get("name", self.path.stem), str)
+        with self.at("machine.name"):
+            m.check_name("machine", name)
+        self.services = self.service_names(settings)
+        guests = self.table("guests", document.get("guests", {}))
+        if not guests:
+            self.fail("guests", "there is no guest: add a table like [guests.web]")
+        built = tuple(self.guest(f"guests.{key}", key, value) for key, value in guests.items())
+        return m.Machine(name, built, self.services)
+
+    def service_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        key = "machine.services"
+        names = self.typed(key, settings.get("services", list(self.services)), list)
+        with self.at(key):
+            for name in names:
+                m.check_name("service OS", self.typed(key, name, str))
+            m.refuse_duplicates("service OS", names)
+        if not names:
+            self.fail(key, "name at least one service OS, or leave the key out")
+        return tuple(names)
+
+    def guest(self, key: str, name: str, value: Any) -> m.Guest:
+        table = self.table(key, value)
+        self.known_keys(key, table, _GUEST_KEYS)
+        if "image" not in table:
+            self.fail(f"{key}.image", "name the guest's image file")
+        with self.at(key):
+            m.check_name("guest", name)
+        settings: dict[str, Any] = {}
+        readers: dict[str, Callable[[str, Any], Any]] = {
+            "image": self.file,
+            "rom": self.file,
+            "arguments": lambda key, value: self.typed(key, value, str),
+            "memory": self.memory,
+            "vcpus": self.vcpus,
+            "cpu": lambda key, value: self.choice(key, value, m.CpuChoice),
+            "on_reset": lambda key, value: self.choice(key, value, m.OnReset),
+        }
+        for setting, reader in readers.items():
+            if setting in table:
+                settings[setting] = reader(f"{key}.{setting}", table[setting])
+        devices = tuple(self.devices(key, table))
+        with self.at(key):
+            return m.Guest(name, devices=devices, **settings)
+
+    def devices(self, key: str, table: Mapping[str, Any]) -> Iterator[m.Device]:
+        for setting, name, model, usual in _STANDARD:
+            value = table.get(setting, usual)
+            if value is not False:
+                yield self.device(f"{key}.{setting}", name, model, value)
+        disks = self.typed(f"{key}.disks", table.get("disks", []), list)
+        for i, value in enumerate(disks):
+            yield self.device(f"{key}.disks[{i}]", f"disk{i}", m.Model.BLOCK, value)
+
+    def device(self, key: str, name: str, model: m.Model, value: Any) -> m.Device:
+        service, inline = self.services[0], False
+        if isinstance(value, str):
+            with self.at(key):
+                wanted = spec.parse(value)
+        else:
+            options = dict(self.table(key, value, "a spec such as 'file:path=disk.img' or a table"))
+            name = self.typed(f"{key}.name", options.pop("name", name), str)
+            service = self.typed(f"{key}.service", options.pop("service", service), str)
+            inline = self.typed(f"{key}.inline", options.pop("inline", inline), bool)
+            if "driver" not in options:
+                drivers = ", ".join(registry.names(model.driver_kind))
+                self.fail(f"{key}.driver", f"name the driver: {drivers}")
+            driver = self.typed(f"{key}.driver", options.pop("driver"), str)
+            texts = {option: self.option(f"{key}.{option}", v) for option, v in options.items()}
+            wanted = spec.Spec(driver, texts)
+        if service not in self.services:
+            self.fail(
+                f"{key}.service", f"no service OS {service!r}{nearest(service, self.services)}"
+            )
+        with self.at(key):
+            self.root_paths(model.driver_kind, wanted)
+            registry.check(model.driver_kind, str(wanted))
+            return m.Device(name, model, str(wanted), service, inline)
+
+    def option(self, key: str, value: Any) -> str | None:
+        """A driver's option as a spec has it: true is the name alone."""
+        if isinstance(value, bool):
+            return None if value else "off"
+        if isinstance(value, str | int):
+            return str(value)
+        return self.fail(key, "give a string, a whole number, or true or false")
+
+    def root_paths(self, kind: str, wanted: spec.Spec) -> None:
+        types = get_type_hints(registry.find(kind, wanted.driver).Options)
+        for option, text in wanted.options.items():
+            if text and types.get(option) is Path:
+                wanted.options[option] = str(self.root / text)
+
+    def file(self, key: str, value: Any) -> Path:
+        return self.root / self.typed(key, value, str)
+
+    def memory(self, key: str, value: Any) -> int:
+        with self.at(key):
+            size = value if type(value) is int else parse_size(self.typed(key, value, str))
+            m.check_memory(size)
+        return size
+
+    def vcpus(self, key: str, value: Any) -> int:
+        count = self.typed(key, value, int)
+        with self.at(key):
+            m.check_vcpus(count)
+        return count
+
+    def choice(self, key: str, value: Any, kind: type[Any]) -> Any:
+        text = self.typed(key, value, str)
+        choices = [choice.value for choice in kind]
+        if text not in choices:
+            self.fail(key, f"{text!r} is not possible{nearest(text, choices)}")
+        return kind(text)
+
+    def table(self, key: str, value: Any, wanted: str = "a table") -> Mapping[str, Any]:
+        if not isinstance(value, dict):
+            self.fail(key, f"must be {wanted}")
+        return value
+
+    def typed(self, key: str, value: Any, kind: type[T]) -> T:
+        if type(value) is not kind:
+            self.fail(key, f"must be {_TYPES[kind]}")
+        return value
+
+    def known_keys(self, key: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        for name in table:
+            if name not in known:
+                where = f"{key}.{name}" if key else name
+                self.fail(where, f"no such key{nearest(name, known)}")
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[None]:
+        """Errors from within are about `key`."""
+        try:
+            yield
+        except _LocatedError:
+            raise
+        except (UserError, DriverError) as error:
+            self.fail(key, str(error))
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        raise _LocatedError(f"machine file {self.path}: {key}: {problem}") from None
