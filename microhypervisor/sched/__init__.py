@@ -1,0 +1,1 @@
+"""Which vCPU runs on which pCPU, and for how long."""

@@ -1,0 +1,110 @@
+"""From a GuestConfig to a Guest: everything is checked here, and nothing is left on failure."""
+
+from contextlib import ExitStack
+
+from microhypervisor.bus import AddressMap, PowerPort
+from microhypervisor.cpu.protocol import Registers
+from microhypervisor.cpu.select import Kind, open_complex
+from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.devices.port_device import PortDevice
+from microhypervisor.devices.served import Identity, ServedDevice
+from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.errors import PeerFault
+from microhypervisor.events import EventLog
+from microhypervisor.guest import Guest, wire
+from microhypervisor.limits import MAX_DEVICES, MAX_VCPUS
+from microhypervisor.memory.ram import GuestMemory, Region, RegionKind, lay_out
+from microhypervisor.sched.scheduler import Scheduler
+from protos import core_pb2
+
+_KINDS: dict[int, Kind] = {
+    core_pb2.CPU_AUTO: "auto",
+    core_pb2.CPU_KVM: "kvm",
+    core_pb2.CPU_EMULATED: "emulated",
+}
+_REGIONS = {core_pb2.REGION_RAM: RegionKind.RAM, core_pb2.REGION_ROM: RegionKind.ROM}
+
+
+class DeviceRefused(PeerFault):
+    """The service OS would not serve a device; the text is its own."""
+
+
+def regions_of(config: core_pb2.GuestConfig) -> list[Region]:
+    """The guest's memory map, checked."""
+    return lay_out((_REGIONS[r.kind], r.base, r.size) for r in config.regions)
+
+
+def registers_of(r: core_pb2.Registers) -> Registers:
+    """vCPU 0's initial registers."""
+    return Registers(
+        rip=r.rip,
+        rsp=r.rsp,
+        rflags=r.rflags or 2,
+        rbx=r.rbx,
+        rsi=r.rsi,
+        cr0=r.cr0,
+        cr3=r.cr3,
+        cr4=r.cr4,
+        efer=r.efer,
+        code64=r.code == core_pb2.CODE_64,
+    )
+
+
+def build(
+    config: core_pb2.GuestConfig,
+    scheduler: Scheduler,
+    directory: ServiceDirectory,
+    events: EventLog,
+) -> Guest:
+    """A guest in state CREATED, its devices attached and wired."""
+    name = config.name
+    if not 0 < config.vcpus <= MAX_VCPUS:
+        raise PeerFault(f"guest {name}: {config.vcpus} vCPUs; give it 1 to {MAX_VCPUS}")
+    if len(config.devices) > MAX_DEVICES:
+        raise PeerFault(f"guest {name}: more than {MAX_DEVICES} devices")
+    with ExitStack() as undo:
+        memory = GuestMemory(name, regions_of(config))
+        undo.callback(memory.close)
+        processors = open_complex(_KINDS[config.cpu], memory, config.vcpus)
+        undo.callback(processors.close)
+        power = [PowerPort(p.port, p.mask, p.match, p.action) for p in config.power_ports]
+        address_map = AddressMap(memory, power)
+        devices: list[ServedDevice] = []
+        for wanted in config.devices:
+            device = _place(name, wanted, memory, address_map, events)
+            undo.callback(device.close)
+            devices.append(device)
+            if problem := directory.add(device):
+                raise DeviceRefused(f"device {wanted.name}: {problem}")
+            undo.callback(directory.remove, device)
+            placement = wanted.virtio if wanted.HasField("virtio") else wanted.ports
+            wire(processors, device, placement.base, placement.irq)
+        registers = registers_of(config.registers)
+        guest = Guest(
+            name, memory, processors, registers, address_map, devices, scheduler, directory, events
+        )
+        undo.pop_all()
+        return guest
+
+
+def _place(
+    guest: str,
+    wanted: core_pb2.DeviceConfig,
+    memory: GuestMemory,
+    address_map: AddressMap,
+    events: EventLog,
+) -> ServedDevice:
+    identity = Identity(
+        guest, wanted.name, wanted.service, wanted.model, wanted.spec, wanted.inline_payload
+    )
+
+    def notice(reason: str) -> None:
+        events.emit(core_pb2.EVENT_DEVICE_NEEDS_RESET, guest=guest, device=wanted.name, text=reason)
+
+    if wanted.HasField("virtio"):
+        virtio = VirtioDevice(identity, memory, notice)
+        address_map.add_virtio(wanted.virtio.base, virtio)
+        return virtio
+    ports = PortDevice(identity, memory, notice, wanted.ports.base, wanted.ports.count)
+    address_map.add_ports(ports)
+    return ports

@@ -1,0 +1,223 @@
+"""The core's own gRPC service: guest lifecycle, as protos/core.proto has it."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import grpc
+
+from microhypervisor.build import DeviceRefused, build, regions_of
+from microhypervisor.cpu.kvm import kvm_problem
+from microhypervisor.devices.directory import NotConnected, ServiceDirectory
+from microhypervisor.devices.session import Incarnation
+from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.events import EventLog
+from microhypervisor.guest import Guest
+from microhypervisor.lifecycle import WrongState
+from microhypervisor.limits import MAX_CHUNK
+from microhypervisor.sched.scheduler import Scheduler
+from microhypervisor.status import status_of
+from protos import core_pb2, core_pb2_grpc
+
+R = TypeVar("R")
+
+
+class NoSuchGuest(PeerFault):
+    """The name is not known."""
+
+
+class Exists(PeerFault):
+    """The name is taken."""
+
+
+_CODES: list[tuple[type[Exception], grpc.StatusCode]] = [
+    (NoSuchGuest, grpc.StatusCode.NOT_FOUND),
+    (Exists, grpc.StatusCode.ALREADY_EXISTS),
+    (NotConnected, grpc.StatusCode.UNAVAILABLE),
+    (WrongState, grpc.StatusCode.FAILED_PRECONDITION),
+    (DeviceRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (PeerFault, grpc.StatusCode.INVALID_ARGUMENT),
+    (EnvironmentFault, grpc.StatusCode.RESOURCE_EXHAUSTED),
+]
+
+
+class Control(core_pb2_grpc.CoreServicer):
+    """All guests of this core. Calls that change something run one at a time."""
+
+    def __init__(self, scheduler: Scheduler, memory_budget: int) -> None:
+        self.events = EventLog()
+        self._scheduler = scheduler
+        self._directory = ServiceDirectory(self.events)
+        self._budget = memory_budget
+        self._guests: dict[str, Guest] = {}
+        self._changing = threading.Lock()
+
+    def Describe(
+        self, request: core_pb2.DescribeRequest, context: grpc.ServicerContext
+    ) -> core_pb2.CoreDescription:
+        """See core.proto, as for the other calls."""
+        problem = kvm_problem()
+        return core_pb2.CoreDescription(
+            pid=os.getpid(),
+            auto_cpu=core_pb2.CPU_EMULATED if problem else core_pb2.CPU_KVM,
+            kvm_problem=problem,
+            pcpus=self._scheduler.pcpus,
+            memory_budget=self._budget,
+            memory_used=self._memory_used(),
+        )
+
+    def ConnectService(
+        self, request: core_pb2.ServiceEndpoint, context: grpc.ServicerContext
+    ) -> core_pb2.ConnectReply:
+        """Attach everything that this incarnation serves."""
+        incarnation = Incarnation(
+            request.name, request.epoch, request.address, request.grant_address, request.token
+        )
+
+        def connect() -> core_pb2.ConnectReply:
+            results = self._directory.connect(incarnation)
+            problems = [
+                core_pb2.DeviceProblem(
+                    guest=device.identity.guest, device=device.identity.name, problem=problem
+                )
+                for device, problem in results
+                if problem
+            ]
+            return core_pb2.ConnectReply(problems=problems, attached=len(results) - len(problems))
+
+        return self._answer(context, connect)
+
+    def CreateGuest(
+        self, request: core_pb2.GuestConfig, context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """Build it, or leave nothing."""
+
+        def create() -> core_pb2.GuestStatus:
+            if request.name in self._guests:
+                raise Exists(f"guest {request.name} exists already")
+            self._admit(request)
+            guest = build(request, self._scheduler, self._directory, self.events)
+            self._guests[request.name] = guest
+            return status_of(guest, self._directory)
+
+        return self._answer(context, create)
+
+    def LoadGuest(
+        self, request_iterator: Iterator[core_pb2.MemoryChunk], context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """Copy chunks as they come."""
+
+        def load() -> core_pb2.GuestStatus:
+            guest: Guest | None = None
+            for chunk in request_iterator:
+                guest = guest or self._find(chunk.guest)
+                if len(chunk.data) > MAX_CHUNK:
+                    raise PeerFault(f"a chunk of {len(chunk.data)} bytes: send at most {MAX_CHUNK}")
+                guest.load(chunk.address, chunk.data)
+            if guest is None:
+                raise PeerFault("no chunk, so no guest, was named")
+            return status_of(guest, self._directory)
+
+        return self._answer(context, load)
+
+    def StartGuest(
+        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """CREATED to RUNNING."""
+        return self._change(context, request, Guest.start)
+
+    def PauseGuest(
+        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """RUNNING to PAUSED."""
+        return self._change(context, request, Guest.pause)
+
+    def ResumeGuest(
+        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """PAUSED to RUNNING."""
+        return self._change(context, request, Guest.resume)
+
+    def StopGuest(
+        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
+    ) -> core_pb2.GuestStatus:
+        """Anything to ENDED."""
+        return self._change(context, request, Guest.stop)
+
+    def DestroyGuest(
+        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
+    ) -> core_pb2.DestroyReply:
+        """Forget it."""
+
+        def destroy() -> core_pb2.DestroyReply:
+            self._find(request.name).destroy()
+            del self._guests[request.name]
+            return core_pb2.DestroyReply()
+
+        return self._answer(context, destroy)
+
+    def ListGuests(
+        self, request: core_pb2.ListRequest, context: grpc.ServicerContext
+    ) -> core_pb2.GuestList:
+        """All guests, by name; never waits for a change under way."""
+        guests = sorted(self._guests.copy().items())
+        return core_pb2.GuestList(guests=[status_of(guest, self._directory) for _, guest in guests])
+
+    def WatchEvents(
+        self, request: core_pb2.WatchRequest, context: grpc.ServicerContext
+    ) -> Iterator[core_pb2.Event]:
+        """Until the caller or the core goes away."""
+        watcher = self.events.watch()
+        context.add_callback(watcher.close)
+        context.send_initial_metadata(())  # the watch has begun: what follows is not missed
+        try:
+            yield from watcher
+        finally:
+            self.events.forget(watcher)
+
+    def close(self) -> None:
+        """End all guests and give everything back."""
+        with self._changing:
+            for guest in self._guests.values():
+                guest.destroy()
+            self._guests.clear()
+        self.events.close()
+
+    def _find(self, name: str) -> Guest:
+        if name not in self._guests:
+            raise NoSuchGuest(f"no guest is named {name}")
+        return self._guests[name]
+
+    def _memory_used(self) -> int:
+        return sum(guest.memory.size for guest in self._guests.copy().values())
+
+    def _admit(self, config: core_pb2.GuestConfig) -> None:
+        wanted, used = sum(region.size for region in regions_of(config)), self._memory_used()
+        if used + wanted > self._budget:
+            raise EnvironmentFault(
+                f"guest {config.name} wants {wanted >> 20} MiB, {used >> 20} of {self._budget >> 20} MiB"
+                " are taken: give it less memory, or stop another guest"
+            )
+
+    def _change(
+        self,
+        context: grpc.ServicerContext,
+        request: core_pb2.GuestRef,
+        change: Callable[[Guest], None],
+    ) -> core_pb2.GuestStatus:
+        def run() -> core_pb2.GuestStatus:
+            guest = self._find(request.name)
+            change(guest)
+            return status_of(guest, self._directory)
+
+        return self._answer(context, run)
+
+    def _answer(self, context: grpc.ServicerContext, call: Callable[[], R]) -> R:
+        try:
+            with self._changing:
+                return call()
+        except (PeerFault, EnvironmentFault) as error:
+            code = next(code for kind, code in _CODES if isinstance(error, kind))
+            context.abort(code, str(error))
+            raise AssertionError("abort raises") from None

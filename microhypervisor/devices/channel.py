@@ -1,0 +1,76 @@
+"""The channel to a service OS: an exchange of messages, and the one place that knows it is gRPC.
+
+A channel pulls what the core wants to say from an iterator and gives what comes back as another.
+Pulling, because the thread that sends is then the thread that waits for the doorbell: a request
+crosses no queue inside the core.
+"""
+
+import socket
+from collections.abc import Iterator
+from typing import Protocol
+
+import grpc
+
+from microhypervisor.errors import PeerFault
+from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
+from protos import io_pb2, io_pb2_grpc
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection for each device
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+
+class ChannelClosed(PeerFault):
+    """The exchange is over: the peer died, refused or hung up; the text says which."""
+
+
+class Channel(Protocol):
+    """A connection to one incarnation of a service OS, for one device."""
+
+    def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
+        """Send what `outgoing` yields, yield what comes back; ends with ChannelClosed."""
+
+    def grant(self, grant: io_pb2.Grant, fd: int) -> None:
+        """Hand the grant window over, before Attach; ChannelClosed if nobody takes it."""
+
+    def close(self) -> None:
+        """End the exchange. Any thread, any number of times."""
+
+
+class GrpcChannel:
+    """A Channel over gRPC on a Unix socket."""
+
+    def __init__(self, address: str, grant_address: str) -> None:
+        self._grant_address = grant_address
+        self._channel = grpc.insecure_channel(f"unix:{address}", options=_OPTIONS)
+        self._stub = io_pb2_grpc.DeviceIoStub(self._channel)
+
+    def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
+        """See Channel."""
+        try:
+            yield from self._stub.Serve(outgoing)
+        except grpc.RpcError as error:
+            text = error.details() if isinstance(error, grpc.Call) else None
+            raise ChannelClosed(text or "the service OS hung up") from None
+        except ValueError:  # what grpcio says when close() won the race
+            raise ChannelClosed("closed") from None
+        raise ChannelClosed("the service OS ended the stream")
+
+    def grant(self, grant: io_pb2.Grant, fd: int) -> None:
+        """See Channel."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            peer.settimeout(ATTACH_TIMEOUT_S)
+            try:
+                peer.connect(self._grant_address)
+                socket.send_fds(peer, [grant.SerializeToString()], [fd])
+            except OSError as error:
+                raise ChannelClosed(f"cannot hand over the grant window: {error}") from None
+
+    def close(self) -> None:
+        """See Channel."""
+        self._channel.close()

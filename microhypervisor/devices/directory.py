@@ -1,0 +1,106 @@
+"""Which incarnation serves which device: attaches, notices loss, attaches to the next one.
+
+Only one incarnation of a service OS is ever known. Whoever announces the next guarantees that the
+last is dead and reaped, so its sessions are closed here without asking.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from microhypervisor.devices.channel import GrpcChannel
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.session import Incarnation, Session
+from microhypervisor.errors import PeerFault
+from microhypervisor.events import EventLog
+from protos import core_pb2
+
+
+class NotConnected(PeerFault):
+    """No incarnation of that service OS is known, or the one known is gone."""
+
+
+class ServiceDirectory:
+    """All service OSes and the devices that they serve."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+        self._incarnations: dict[str, Incarnation] = {}
+        self._sessions: dict[ServedDevice, Session | None] = {}
+        self._lock = threading.Lock()
+
+    def connect(self, incarnation: Incarnation) -> list[tuple[ServedDevice, str]]:
+        """Attach every device of this service OS; returns each with its problem or an empty text."""
+        known = self._incarnations.get(incarnation.service)
+        if known and incarnation.epoch <= known.epoch:
+            raise PeerFault(
+                f"service {incarnation.service}: epoch {incarnation.epoch} is not after {known.epoch}"
+            )
+        self._incarnations[incarnation.service] = incarnation
+        self._events.emit(
+            core_pb2.EVENT_SERVICE_CONNECTED, service=incarnation.service, epoch=incarnation.epoch
+        )
+        with self._lock:
+            devices = [d for d in self._sessions if d.identity.service == incarnation.service]
+        if not devices:
+            return []
+        with ThreadPoolExecutor(min(8, len(devices))) as pool:
+            problems = pool.map(lambda device: self._attach(device, incarnation), devices)
+            return list(zip(devices, problems, strict=True))
+
+    def add(self, device: ServedDevice) -> str:
+        """Attach a new device; returns the problem or an empty text."""
+        incarnation = self._incarnations.get(device.identity.service)
+        if incarnation is None:
+            raise NotConnected(
+                f"service {device.identity.service} is not connected: start it first"
+            )
+        problem = self._attach(device, incarnation)
+        if problem:
+            self.remove(device)
+        return problem
+
+    def remove(self, device: ServedDevice) -> None:
+        """The device is no more."""
+        with self._lock:
+            session = self._sessions.pop(device, None)
+        if session:
+            session.close()
+
+    def epoch_of(self, device: ServedDevice) -> int | None:
+        """The epoch of the incarnation that serves a device now; None if none does."""
+        session = self._sessions.get(device)
+        return session.epoch if session and session.attached else None
+
+    def _attach(self, device: ServedDevice, incarnation: Incarnation) -> str:
+        with self._lock:
+            old = self._sessions.get(device)
+        if old:
+            old.close()
+        channel = GrpcChannel(incarnation.address, incarnation.grant_address)
+        session = Session(device, incarnation, channel, self._lost, self._replayed)
+        with self._lock:
+            self._sessions[device] = session
+        problem = session.open()
+        if not problem:
+            self._emit(core_pb2.EVENT_DEVICE_ATTACHED, session)
+        return problem
+
+    def _lost(self, session: Session, problem: str) -> None:
+        self._emit(core_pb2.EVENT_DEVICE_LOST, session, text=problem)
+
+    def _replayed(self, session: Session, count: int) -> None:
+        self._emit(core_pb2.EVENT_DEVICE_REPLAYED, session, count=count)
+
+    def _emit(
+        self, kind: core_pb2.EventKind.ValueType, session: Session, text: str = "", count: int = 0
+    ) -> None:
+        identity = session.device.identity
+        self._events.emit(
+            kind,
+            guest=identity.guest,
+            device=identity.name,
+            service=identity.service,
+            epoch=session.epoch,
+            text=text,
+            count=count,
+        )

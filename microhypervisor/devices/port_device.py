@@ -1,0 +1,116 @@
+"""A range of legacy ports whose accesses somebody else serves.
+
+An access is a request like any other: it has a slot in the log and is replayed if its service OS
+dies. Writes are posted; a read makes its vCPU wait.
+"""
+
+import threading
+from collections.abc import Callable
+
+from microhypervisor.devices.served import Identity, ServedDevice
+from microhypervisor.errors import PeerFault
+from microhypervisor.inflight import InFlight, PortAccess
+from microhypervisor.limits import MAX_BATCH, MAX_SLOTS
+from microhypervisor.memory.ram import GuestMemory
+from microhypervisor.memory.window import GrantWindow
+from protos import io_pb2
+
+
+def all_ones(size: int) -> int:
+    """What a read gives that nobody answers."""
+    return (1 << (8 * size)) - 1
+
+
+class PortDevice(ServedDevice):
+    """`count` ports from `base`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        memory: GuestMemory,
+        notice: Callable[[str], None],
+        base: int,
+        count: int,
+    ) -> None:
+        super().__init__(identity, memory, notice)
+        self.base = base
+        self.count = count
+        self._changed = threading.Condition(self.lock)  # a slot came free, or a read was answered
+        self._free: list[int] = []
+        self._fresh: list[InFlight] = []
+        self._closed = False
+
+    def port_in(self, port: int, size: int) -> int:
+        """A guest read; waits for the service OS, however long that takes."""
+        with self.lock:
+            access = PortAccess(port - self.base, size, False, all_ones(size))
+            self._submit(access)
+            self._changed.wait_for(lambda: access.done or self._closed)
+            return access.value
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """A guest write; waits only while too many are in flight."""
+        with self.lock:
+            self._submit(PortAccess(port - self.base, size, True, value))
+
+    def can_post(self) -> bool:
+        """Whether a write now would not wait (it still may, if another vCPU is faster)."""
+        return bool(self._free)
+
+    def collect(self) -> list[InFlight]:
+        """See ServedDevice."""
+        with self.lock:
+            entries, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
+            return entries
+
+    def listen(self) -> bool:
+        """See ServedDevice."""
+        return bool(self._fresh)
+
+    def quiesce(self) -> None:
+        """See ServedDevice. Nothing to do: each access is answered anyway."""
+
+    def release_waiters(self) -> None:
+        """The guest ends: reads that wait give all ones, writes vanish."""
+        with self.lock:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _forget_fresh(self) -> None:
+        self._fresh = []
+
+    def _describe(self, attached: io_pb2.Attached) -> None:
+        if attached.device_id or not 0 < attached.slots <= MAX_SLOTS:
+            raise PeerFault(
+                f"device {self.identity.name}: {self.identity.model} is not a port device"
+            )
+        self._free = list(range(attached.slots))
+
+    def _activation(self) -> io_pb2.CoreMessage | None:
+        return None
+
+    def _submit(self, access: PortAccess) -> None:
+        self._changed.wait_for(lambda: self._free or self._closed)
+        if self._closed:
+            return
+        generation = self.log.next_generation()
+        entry = InFlight(self._free.pop(), generation, 0, 0, b"", [], [], 0, 0, access)
+        self.log.submit(entry)
+        self._fresh.append(entry)
+        self.counters.requests += 1
+        self.counters.bytes_from_guest += access.size if access.write else 0
+        self.ring()
+
+    def _finish(
+        self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
+    ) -> bool:
+        for entry, completion in done:
+            access = entry.access
+            assert access is not None
+            if not access.write:
+                access.value = completion.value & all_ones(access.size)
+                self.counters.bytes_to_guest += access.size
+            access.done = True
+            self._free.append(entry.slot)
+        self._changed.notify_all()
+        return False

@@ -1,0 +1,192 @@
+"""A device that somebody else serves: what virtio devices and legacy ports have in common.
+
+A device outlives its service OS. It keeps the in-flight log, the opaque state and the counters;
+an incarnation is one `Session` (see session.py), which pulls requests out of here with `collect`
+and puts completions back with `accept`.
+"""
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from microhypervisor.errors import PeerFault
+from microhypervisor.inflight import InFlight, InflightLog
+from microhypervisor.limits import MAX_CONTROL, MAX_STATE
+from microhypervisor.memory.ram import GuestMemory
+from microhypervisor.memory.window import GrantWindow
+from protos import io_pb2
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened so far; read by anyone, written under the device's lock."""
+
+    requests: int = 0
+    completions: int = 0
+    bytes_from_guest: int = 0
+    bytes_to_guest: int = 0
+    replayed: int = 0
+    dropped: int = 0
+    interrupts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a device is and who serves it; model and spec are opaque."""
+
+    guest: str
+    name: str
+    service: str
+    model: str
+    spec: str
+    inline_payload: bool
+
+
+class ServedDevice(ABC):
+    """State of a device across all incarnations of its service OS."""
+
+    def __init__(
+        self, identity: Identity, memory: GuestMemory, notice: Callable[[str], None]
+    ) -> None:
+        self.identity = identity
+        self.memory = memory
+        self.counters = Counters()
+        self.log = InflightLog()
+        self.state = b""
+        self.needs_reset = ""
+        self.doorbell = os.eventfd(0, os.EFD_CLOEXEC)
+        self.lock = threading.Lock()
+        self.parking: frozenset[int] = (
+            frozenset()
+        )  # queues whose requests wait for the world outside
+        self.notice = notice  # tells the operator why the device needs a reset
+        self._seen: io_pb2.Attached | None = None
+        self._control: deque[io_pb2.CoreMessage] = deque()
+        self._drained = threading.Condition(self.lock)
+        self._interrupt: Callable[[], None] = lambda: None
+
+    def wire_interrupt(self, pulse: Callable[[], None]) -> None:
+        """Connect the device's interrupt line."""
+        self._interrupt = pulse
+
+    def ring(self) -> None:
+        """Wake whoever waits for requests."""
+        os.eventfd_write(self.doorbell, 1)
+
+    def tell(self, message: io_pb2.CoreMessage) -> None:
+        """Queue a control message for the incarnation that serves now, in order; under the lock."""
+        if message.HasField("reset"):
+            self._control.clear()  # what went before has no meaning any more
+        if len(self._control) < MAX_CONTROL:
+            self._control.append(message)
+        self.ring()
+
+    def next_control(self) -> io_pb2.CoreMessage | None:
+        """The oldest control message not yet sent."""
+        with self.lock:
+            return self._control.popleft() if self._control else None
+
+    def begin_epoch(self) -> tuple[io_pb2.CoreMessage | None, list[InFlight]]:
+        """A new incarnation takes over: what it must know, and what it has to do first."""
+        with self.lock:
+            self._control.clear()
+            self._forget_fresh()
+            entries = self.log.begin_epoch()
+            self.counters.replayed += len(entries)
+            return self._activation(), entries
+
+    def _forget_fresh(self) -> None:
+        """Drop requests that are logged but not collected: they are among what is replayed."""
+
+    @abstractmethod
+    def _describe(self, attached: io_pb2.Attached) -> None:
+        """Learn what the device is, once."""
+
+    def adopt(self, attached: io_pb2.Attached) -> None:
+        """Learn what the device is; PeerFault if it is not what the guest has seen already."""
+        seen = self._seen
+        if seen is None:
+            self._describe(attached)
+            self._seen = attached
+        elif (seen.device_id, seen.features, seen.queues, seen.slots) != (
+            attached.device_id,
+            attached.features,
+            attached.queues,
+            attached.slots,
+        ) or len(seen.config_space) != len(attached.config_space):
+            raise PeerFault(f"device {self.identity.name} is not what the guest has seen before")
+        elif seen.config_space != attached.config_space:
+            self.change_config(attached.config_space)
+
+    @abstractmethod
+    def _activation(self) -> io_pb2.CoreMessage | None:
+        """What a new incarnation must know before its first request."""
+
+    @abstractmethod
+    def collect(self) -> list[InFlight]:
+        """New requests, logged as in flight; at most MAX_BATCH."""
+
+    def change_config(self, config_space: bytes) -> None:
+        """The service OS changed the configuration space; PeerFault where there is none."""
+        raise PeerFault(f"device {self.identity.name} has no configuration space")
+
+    @abstractmethod
+    def listen(self) -> bool:
+        """Have the guest ring for the next request; True if there is one already."""
+
+    @abstractmethod
+    def quiesce(self) -> None:
+        """Accept nothing more from the guest and have everything answered."""
+
+    @abstractmethod
+    def _finish(
+        self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
+    ) -> bool:
+        """Give results to the guest, under the lock; whether it wants an interrupt."""
+
+    def accept(self, message: io_pb2.Completions, epoch: int, window: GrantWindow | None) -> None:
+        """Check what a service OS says is done and give it to the guest.
+
+        Anything of another epoch, slot or generation, or longer than what was writable, is
+        dropped and counted.
+        """
+        log, counters = self.log, self.counters
+        with self.lock:
+            if message.epoch != epoch:
+                counters.dropped += max(1, len(message.completions))
+                return
+            settled = log.settled
+            done: list[tuple[InFlight, io_pb2.Completion]] = []
+            for completion in message.completions:
+                entry = log.find(completion.slot, completion.generation)
+                if entry is None:
+                    if not log.absorb_orphan(completion.slot, completion.generation):
+                        counters.dropped += 1
+                elif completion.written > entry.writable_bytes:
+                    counters.dropped += 1
+                else:
+                    log.retire(entry)
+                    done.append((entry, completion))
+            if message.HasField("state") and len(message.state) <= MAX_STATE:
+                self.state = message.state
+            counters.completions += len(done)
+            interrupt = self._finish(done, window) if done else False
+            if interrupt or message.interrupt:
+                counters.interrupts += 1
+                self._interrupt()
+            if log.idle:
+                self._drained.notify_all()
+        if log.settled and not settled:
+            self.ring()
+
+    def wait_drained(self, timeout_s: float) -> bool:
+        """Whether the service OS answered everything in time."""
+        with self.lock:
+            return self._drained.wait_for(lambda: self.log.idle, timeout_s)
+
+    def close(self) -> None:
+        """Give the doorbell back; no session is left."""
+        os.close(self.doorbell)

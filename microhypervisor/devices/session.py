@@ -1,0 +1,246 @@
+"""One incarnation of a service OS serving one device: attach, activate, replay, then live traffic.
+
+Two threads carry the hot path. The sending one (gRPC's own, which pulls `_outgoing`) blocks on the
+doorbell, pops what the guest offers and copies it into the window; the receiving one checks
+completions and puts them into the used ring. They meet only in the device's lock.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from microhypervisor.devices.channel import Channel, ChannelClosed
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.inflight import InFlight
+from microhypervisor.limits import (
+    ATTACH_TIMEOUT_S,
+    MAX_BATCH,
+    MAX_BATCH_INLINE,
+    MAX_SLOTS,
+    SLOT_STRIDE,
+)
+from microhypervisor.memory.window import GrantWindow
+from protos import io_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """Where an incarnation of a service OS is reached."""
+
+    service: str
+    epoch: int
+    address: str
+    grant_address: str
+    token: str
+
+
+class Session:
+    """A device attached to an incarnation, until the stream breaks or `close` is called."""
+
+    def __init__(
+        self,
+        device: ServedDevice,
+        incarnation: Incarnation,
+        channel: Channel,
+        lost: Callable[["Session", str], None],
+        replayed: Callable[["Session", int], None],
+    ) -> None:
+        self.device = device
+        self.epoch = incarnation.epoch
+        self.attached = False
+        self.problem = ""
+        self._token = incarnation.token
+        self._channel = channel
+        self._lost = lost
+        self._replayed = replayed
+        self._window: GrantWindow | None = None
+        self._answered = threading.Event()  # attached, or known to have failed
+        self._closing = False
+        self._sending = threading.Lock()
+        self._owed: set[tuple[int, int]] = set()  # replayed requests that others wait for
+        name = f"{device.identity.guest}/{device.identity.name}"
+        self._thread = threading.Thread(target=self._receive, name=f"session {name}", daemon=True)
+
+    def open(self) -> str:
+        """Attach; returns why it failed, or an empty text. Blocks at most ATTACH_TIMEOUT_S."""
+        try:
+            self._grant()
+        except (ChannelClosed, EnvironmentFault) as error:
+            self.problem = str(error)
+            self._channel.close()
+            return self.problem
+        self._thread.start()
+        if not self._answered.wait(ATTACH_TIMEOUT_S):
+            self.problem = f"no answer to Attach within {ATTACH_TIMEOUT_S:g} s"
+        if self.problem:
+            self.close()
+        return self.problem
+
+    def close(self) -> None:
+        """End the exchange and wait until nobody touches the device on its behalf."""
+        self._closing = True
+        self._channel.close()
+        self.device.ring()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _grant(self) -> None:
+        identity = self.device.identity
+        if identity.inline_payload:
+            return
+        name = f"{identity.guest}/{identity.name}"
+        self._window = GrantWindow(name, MAX_SLOTS, SLOT_STRIDE)
+        grant = io_pb2.Grant(
+            epoch=self.epoch, token=self._token, guest=identity.guest, device=identity.name
+        )
+        self._channel.grant(grant, self._window.fd)
+
+    def _receive(self) -> None:
+        device = self.device
+        problem = "closed"
+        try:
+            for message in self._channel.exchange(self._pull()):
+                if message.HasField("completions"):
+                    device.accept(message.completions, self.epoch, self._window)
+                    if self._owed:
+                        self._settle(message.completions)
+                elif message.HasField("attached"):
+                    self._adopt(message.attached)
+                elif message.HasField("config_change"):
+                    device.change_config(message.config_change.config_space)
+        except (ChannelClosed, PeerFault) as error:
+            problem = str(error)
+        finally:
+            self._end(problem)
+
+    def _end(self, problem: str) -> None:
+        was_attached, self.attached, self._closing = self.attached, False, True
+        self._channel.close()
+        self.device.ring()
+        with self._sending:
+            if self._window:
+                self._window.close()
+        if was_attached:
+            self._lost(self, problem)
+        else:
+            self.problem = problem
+            self._answered.set()
+
+    def _adopt(self, attached: io_pb2.Attached) -> None:
+        if self.attached:
+            raise PeerFault("the service OS attached twice")
+        self.device.adopt(attached)
+        self.attached = True
+        self._answered.set()
+        self.device.ring()
+
+    def _settle(self, message: io_pb2.Completions) -> None:
+        self._owed.difference_update((c.slot, c.generation) for c in message.completions)
+        if not self._owed:
+            self.device.ring()
+
+    def _pull(self) -> Iterator[io_pb2.CoreMessage]:
+        """What gRPC's sending thread iterates; it is outside while one holds `_sending`."""
+        outgoing = self._outgoing()
+        while True:
+            with self._sending:
+                message = None if self._closing else next(outgoing, None)
+            if message is None:
+                return
+            yield message
+
+    def _outgoing(self) -> Iterator[io_pb2.CoreMessage]:
+        device = self.device
+        yield self._attach()
+        while not self.attached:
+            os.eventfd_read(device.doorbell)
+            if self._closing:
+                return
+        activation, entries = device.begin_epoch()
+        if activation:
+            yield activation
+        if entries:
+            yield from self._replay(entries)
+        while not self._closing:
+            if control := device.next_control():
+                yield control
+            elif fresh := device.collect():
+                yield from self._batches(fresh, replay=False)
+            elif not device.listen():
+                os.eventfd_read(device.doorbell)
+
+    def _replay(self, entries: list[InFlight]) -> Iterator[io_pb2.CoreMessage]:
+        device = self.device
+        self._owed = {(e.slot, e.generation) for e in entries if e.queue not in device.parking}
+        yield from self._batches(entries, replay=True)
+        while self._owed and not self._closing:
+            if control := device.next_control():  # a reset by the guest does not wait
+                yield control
+            else:
+                os.eventfd_read(device.doorbell)
+        if not self._closing:
+            self._replayed(self, len(entries))
+
+    def _attach(self) -> io_pb2.CoreMessage:
+        identity = self.device.identity
+        attach = io_pb2.Attach(
+            epoch=self.epoch,
+            token=self._token,
+            guest=identity.guest,
+            device=identity.name,
+            model=identity.model,
+            spec=identity.spec,
+            state=self.device.state,
+        )
+        if self._window:
+            attach.window.bytes = self._window.size
+            attach.window.stride = self._window.stride
+        return io_pb2.CoreMessage(attach=attach)
+
+    def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
+        requests: list[io_pb2.Request] = []
+        inlined = 0
+        for entry in entries:
+            request = self._request(entry)
+            inlined += entry.readable_bytes + entry.writable_bytes if request.inlined else 0
+            requests.append(request)
+            if len(requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
+                yield self._batch(requests, replay)
+                requests, inlined = [], 0
+        if requests:
+            yield self._batch(requests, replay)
+
+    def _batch(self, requests: list[io_pb2.Request], replay: bool) -> io_pb2.CoreMessage:
+        batch = io_pb2.IoBatch(epoch=self.epoch, replay=replay, requests=requests)
+        return io_pb2.CoreMessage(batch=batch)
+
+    def _request(self, entry: InFlight) -> io_pb2.Request:
+        access = entry.access
+        if access is not None:
+            return io_pb2.Request(
+                slot=entry.slot,
+                generation=entry.generation,
+                access=io_pb2.Access(
+                    offset=access.offset, size=access.size, write=access.write, value=access.value
+                ),
+            )
+        ram, window = self.device.memory.view, self._window
+        inline = window is None or not window.fits(entry.readable_bytes, entry.writable_bytes)
+        payload = b""
+        if inline:
+            payload = b"".join(ram[at : at + length] for at, length in entry.readable)
+        else:
+            assert window is not None
+            window.offer(entry.slot, ram, entry.readable, entry.writable_bytes)
+        return io_pb2.Request(
+            slot=entry.slot,
+            generation=entry.generation,
+            queue=entry.queue,
+            header=entry.header,
+            readable=entry.readable_bytes,
+            writable=entry.writable_bytes,
+            inlined=inline,
+            payload=payload,
+        )

@@ -1,0 +1,184 @@
+"""One guest: its memory, processors and devices, from creation to destruction.
+
+A guest ends by a power port, by a fault of its own or by the operator; the first reason counts.
+Then its vCPU threads end, its devices are asked to finish what they were given (the last line on
+a console is such a request), and only then does it count as ended.
+"""
+
+import threading
+from dataclasses import dataclass
+
+from microhypervisor import lifecycle
+from microhypervisor.bus import AddressMap, PowerPort, VcpuBus
+from microhypervisor.cpu.protocol import Complex, Registers, Stop
+from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.devices.port_device import PortDevice
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.events import EventLog
+from microhypervisor.lifecycle import GuestState
+from microhypervisor.limits import DRAIN_TIMEOUT_S
+from microhypervisor.memory.ram import GuestMemory
+from microhypervisor.sched.scheduler import Scheduler, Task
+from microhypervisor.virtio.constants import QUEUE_NOTIFY
+from protos import core_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a guest ended; `reason` is a core_pb2.EndReason."""
+
+    reason: core_pb2.EndReason.ValueType
+    exit_status: int = 0
+    report: str = ""
+
+
+_POWER_REASON = {
+    core_pb2.POWER_EXIT: core_pb2.END_EXIT,
+    core_pb2.POWER_RESET: core_pb2.END_RESET,
+    core_pb2.POWER_OFF: core_pb2.END_POWER_OFF,
+}
+_FAULT_REASON = {
+    Stop.TRIPLE_FAULT: core_pb2.END_TRIPLE_FAULT,
+    Stop.FAILED: core_pb2.END_CPU_FAILURE,
+}
+
+
+class Guest:
+    """A guest whose devices are attached; see the state table in lifecycle.py."""
+
+    def __init__(
+        self,
+        name: str,
+        memory: GuestMemory,
+        processors: Complex,
+        registers: Registers,
+        address_map: AddressMap,
+        devices: list[ServedDevice],
+        scheduler: Scheduler,
+        directory: ServiceDirectory,
+        events: EventLog,
+    ) -> None:
+        self.name = name
+        self.memory = memory
+        self.processors = processors
+        self.devices = devices
+        self.address_map = address_map
+        self.state = GuestState.CREATED
+        self.end: End | None = None
+        self._registers = registers
+        self._scheduler = scheduler
+        self._directory = directory
+        self._events = events
+        self._ending = threading.Lock()
+        self._reaper: threading.Thread | None = None
+        self.tasks = [
+            Task(f"{name}/{vcpu.index}", vcpu, processors.sleeps_inside)
+            for vcpu in processors.vcpus
+        ]
+        events.emit(core_pb2.EVENT_GUEST_CREATED, guest=name)
+
+    def load(self, address: int, data: bytes) -> None:
+        """Put bytes into guest memory before the start."""
+        lifecycle.after("load", self.state, self.name)
+        self.memory.load(address, data)
+
+    def start(self) -> None:
+        """Run vCPU 0 from its initial registers; the others wait for start-up interrupts."""
+        self.state = lifecycle.after("start", self.state, self.name)
+        self.processors.memory_changed()
+        self.processors.vcpus[0].reset(self._registers)
+        self._events.emit(core_pb2.EVENT_GUEST_STARTED, guest=self.name)
+        for task in self.tasks:
+            blocking = self._scheduler.blocking
+            bus = VcpuBus(self.address_map, lambda task=task: blocking(task), self._power)  # type: ignore[misc]
+            self._scheduler.start(task, bus, self._fault)
+        self._reaper = threading.Thread(target=self._reap, name=f"reaper {self.name}", daemon=True)
+        self._reaper.start()
+
+    def pause(self) -> None:
+        """Returns when no vCPU runs guest code; I/O in flight still completes."""
+        if lifecycle.after("pause", self.state, self.name) != self.state:
+            self._scheduler.pause(self.tasks)
+            self._move("pause", core_pb2.EVENT_GUEST_PAUSED)
+
+    def resume(self) -> None:
+        """Undo pause."""
+        if lifecycle.after("resume", self.state, self.name) != self.state:
+            self._scheduler.resume(self.tasks)
+            self._move("resume", core_pb2.EVENT_GUEST_RESUMED)
+
+    def stop(self) -> None:
+        """End it as if the power were cut; returns when it has ended."""
+        self._finish(End(core_pb2.END_STOPPED))
+        if self._reaper:
+            self._reaper.join()
+        elif self.state is GuestState.CREATED:
+            self._announce_end()
+
+    def destroy(self) -> None:
+        """Stop it and give everything back."""
+        self.stop()
+        for device in self.devices:
+            self._directory.remove(device)
+            device.close()
+        self.processors.close()
+        self.memory.close()
+        self._events.emit(core_pb2.EVENT_GUEST_DESTROYED, guest=self.name)
+
+    def _move(self, verb: str, event: core_pb2.EventKind.ValueType) -> None:
+        with self._ending:
+            if self.state is GuestState.ENDED:
+                return
+            self.state = lifecycle.after(verb, self.state, self.name)
+        self._events.emit(event, guest=self.name)
+
+    def _power(self, port: PowerPort, value: int) -> None:
+        reason = _POWER_REASON[port.action]
+        status = value & 0xFF if reason == core_pb2.END_EXIT else 0
+        self._finish(End(reason, status))
+
+    def _fault(self, task: Task, stop: Stop) -> None:
+        self._finish(End(_FAULT_REASON[stop], 0, task.vcpu.report()))
+
+    def _finish(self, end: End) -> None:
+        """The first reason counts. Any thread, the vCPUs' own among them."""
+        with self._ending:
+            if self.end is None:
+                self.end = end
+        self._scheduler.end(self.tasks)
+        for device in self.devices:
+            if isinstance(device, PortDevice):
+                device.release_waiters()
+
+    def _reap(self) -> None:
+        for task in self.tasks:
+            if task.thread:
+                task.thread.join()
+        for device in self.devices:
+            device.quiesce()
+        for device in self.devices:
+            if self._directory.epoch_of(device) is not None:
+                device.wait_drained(DRAIN_TIMEOUT_S)
+        self._announce_end()
+
+    def _announce_end(self) -> None:
+        end = self.end
+        assert end is not None
+        with self._ending:
+            self.state = GuestState.ENDED
+        self._events.emit(
+            core_pb2.EVENT_GUEST_ENDED,
+            guest=self.name,
+            end_reason=end.reason,
+            exit_status=end.exit_status,
+            text=end.report,
+        )
+
+
+def wire(processors: Complex, device: ServedDevice, base: int, irq: int) -> None:
+    """Connect an attached device's doorbells and its interrupt line."""
+    device.wire_interrupt(processors.interrupt_line(irq))
+    if isinstance(device, VirtioDevice):
+        for queue in range(device.queue_count):
+            processors.doorbell(base + QUEUE_NOTIFY, queue, device.doorbell)

@@ -1,0 +1,102 @@
+"""The in-flight log: every request that a service OS has been given and has not answered.
+
+It is what makes a service OS expendable. What the next incarnation needs to do all of it again,
+in order, stands here: headers and segment lists as validated at first sight. A completion is
+accepted once, by slot and generation; the epoch is checked by whoever holds the stream.
+
+A guest may reset its device while requests are out. They become *orphans*: nobody waits for them
+any more, but until each is answered or its epoch is over the service OS may still write into
+their part of the window, so nothing new may be submitted.
+"""
+
+from dataclasses import dataclass
+
+from microhypervisor.virtio.virtqueue import Segment
+
+
+@dataclass(slots=True)
+class PortAccess:
+    """One legacy access: `offset` from the device's first port; `value` is the answer of a read."""
+
+    offset: int
+    size: int
+    write: bool
+    value: int
+    done: bool = False
+
+
+@dataclass(slots=True)
+class InFlight:
+    """One request. `readable` starts behind the header."""
+
+    slot: int
+    generation: int
+    queue: int
+    head: int
+    header: bytes
+    readable: list[Segment]
+    writable: list[Segment]
+    readable_bytes: int
+    writable_bytes: int
+    access: PortAccess | None = None
+
+
+class InflightLog:
+    """Requests of one device by slot, in submission order."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, InFlight] = {}  # insertion order is submission order
+        self._orphans: dict[int, int] = {}  # slot to generation
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no orphan is left, so that new requests may go out."""
+        return not self._orphans
+
+    @property
+    def idle(self) -> bool:
+        """Whether the service OS owes nothing."""
+        return not self._entries and not self._orphans
+
+    def next_generation(self) -> int:
+        """A number that tells this use of a slot from the ones before it."""
+        self._generation = (self._generation + 1) & 0xFFFFFFFF
+        return self._generation
+
+    def submit(self, entry: InFlight) -> None:
+        """Record a request before it leaves the core."""
+        if entry.slot in self._entries:
+            raise AssertionError(f"slot {entry.slot} is in flight twice")
+        self._entries[entry.slot] = entry
+
+    def find(self, slot: int, generation: int) -> InFlight | None:
+        """The request that a completion names, or None for one that must be refused."""
+        entry = self._entries.get(slot)
+        if entry is None or entry.generation != generation:
+            return None
+        return entry
+
+    def retire(self, entry: InFlight) -> None:
+        """The request is done."""
+        del self._entries[entry.slot]
+
+    def absorb_orphan(self, slot: int, generation: int) -> bool:
+        """Whether this completion answers an orphan, which is then forgotten."""
+        if self._orphans.get(slot) != generation:
+            return False
+        del self._orphans[slot]
+        return True
+
+    def orphan_all(self) -> None:
+        """The guest reset the device."""
+        self._orphans.update((e.slot, e.generation) for e in self._entries.values())
+        self._entries.clear()
+
+    def begin_epoch(self) -> list[InFlight]:
+        """The old incarnation is dead and reaped: what the next one must do first, in order."""
+        self._orphans.clear()
+        return list(self._entries.values())

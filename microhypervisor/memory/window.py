@@ -1,0 +1,71 @@
+"""The grant window: the only memory that the core shares with a service OS.
+
+One memfd for each device and epoch, sealed so that the other side cannot shrink it. Slot s owns
+the bytes [s * stride, (s + 1) * stride): readable payload first, the writable area at the next
+multiple of 64. What is offered as writable is cleared first, so that a service OS that claims
+more than it wrote hands out zeros, never another request's data.
+"""
+
+import fcntl
+import mmap
+import os
+
+from microhypervisor.errors import EnvironmentFault
+from microhypervisor.virtio.virtqueue import Segment
+
+ALIGNMENT = 64  # of the writable area: a cache line
+_ZEROS = bytes(1 << 20)
+
+
+def writable_start(readable_bytes: int) -> int:
+    """Where a slot's writable area begins, relative to the slot."""
+    return (readable_bytes + ALIGNMENT - 1) & -ALIGNMENT
+
+
+class GrantWindow:
+    """`slots` areas of `stride` bytes each, mapped by the core, the file descriptor to be sent."""
+
+    def __init__(self, name: str, slots: int, stride: int) -> None:
+        self.stride = stride
+        self.size = slots * stride
+        self.fd = os.memfd_create(f"grant-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.fd, self.size)
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
+            self._map = mmap.mmap(self.fd, self.size)
+        except (OSError, ValueError) as error:
+            os.close(self.fd)
+            raise EnvironmentFault(f"cannot map the grant window of {name}: {error}") from None
+        self._view = memoryview(self._map)
+
+    def fits(self, readable_bytes: int, writable_bytes: int) -> bool:
+        """Whether a request of this size can use its slot's area."""
+        return writable_start(readable_bytes) + writable_bytes <= self.stride
+
+    def offer(
+        self, slot: int, ram: memoryview, readable: list[Segment], writable_bytes: int
+    ) -> None:
+        """Copy what the guest lets be read into the slot, clear what may be written."""
+        view, start = self._view, slot * self.stride
+        at = start
+        for offset, length in readable:
+            view[at : at + length] = ram[offset : offset + length]
+            at += length
+        at = start + writable_start(at - start)
+        while writable_bytes:
+            length = min(writable_bytes, len(_ZEROS))
+            view[at : at + length] = _ZEROS[:length] if length < len(_ZEROS) else _ZEROS
+            at += length
+            writable_bytes -= length
+
+    def written(self, slot: int, readable_bytes: int, length: int) -> memoryview:
+        """The first `length` bytes of the slot's writable area."""
+        start = slot * self.stride + writable_start(readable_bytes)
+        return self._view[start : start + length]
+
+    def close(self) -> None:
+        """The epoch is over."""
+        self._view.release()
+        self._map.close()
+        os.close(self.fd)

@@ -1,0 +1,53 @@
+"""What a guest looks like from outside: state and counters as a GuestStatus."""
+
+from microhypervisor.cpu.kvm import KvmComplex
+from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.guest import Guest
+from protos import core_pb2
+
+
+def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus:
+    """A snapshot; counters may be a few requests apart."""
+    end = guest.end
+    kvm = isinstance(guest.processors, KvmComplex)
+    return core_pb2.GuestStatus(
+        name=guest.name,
+        state=core_pb2.GuestState.ValueType(guest.state.value),
+        end_reason=end.reason if end else core_pb2.END_NONE,
+        exit_status=end.exit_status if end else 0,
+        report=end.report if end else "",
+        cpu=core_pb2.CPU_KVM if kvm else core_pb2.CPU_EMULATED,
+        memory=guest.memory.size,
+        vcpus=[
+            core_pb2.VcpuStatus(
+                index=task.vcpu.index,
+                state=task.state.value,
+                run_ns=task.run_ns(),
+                exits=task.vcpu.exits,
+            )
+            for task in guest.tasks
+        ],
+        devices=[_device(device, directory.epoch_of(device)) for device in guest.devices],
+        rom_writes_refused=guest.address_map.rom_writes_refused,
+    )
+
+
+def _device(device: ServedDevice, epoch: int | None) -> core_pb2.DeviceStatus:
+    counters, identity = device.counters, device.identity
+    return core_pb2.DeviceStatus(
+        name=identity.name,
+        model=identity.model,
+        service=identity.service,
+        epoch=epoch or 0,
+        attached=epoch is not None,
+        needs_reset=device.needs_reset,
+        requests=counters.requests,
+        completions=counters.completions,
+        bytes_from_guest=counters.bytes_from_guest,
+        bytes_to_guest=counters.bytes_to_guest,
+        in_flight=len(device.log),
+        replayed=counters.replayed,
+        dropped=counters.dropped,
+        interrupts=counters.interrupts,
+    )
