@@ -32,10 +32,17 @@ class Bus(Protocol):
     the access has been completed in the guest.
     """
 
-    def port_in(self, port: int, size: int) -> int: ...
-    def port_out(self, port: int, size: int, value: int) -> None: ...
-    def mmio_read(self, address: int, size: int) -> int: ...
-    def mmio_write(self, address: int, size: int, value: int) -> None: ...
+    def port_in(self, port: int, size: int) -> int:
+        """IN, zero-extended."""
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """OUT."""
+
+    def mmio_read(self, address: int, size: int) -> int:
+        """Read what is not RAM or ROM."""
+
+    def mmio_write(self, address: int, size: int, value: int) -> None:
+        """Write to what is not RAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,13 @@ class Vcpu(Protocol):
         """Run until something that is not the bus's business happens."""
 
     def kick(self) -> None:
-        """Make run() return KICKED soon; before run() is entered, make it return at once. Any thread."""
+        """Make run() return KICKED soon; before run() is entered, at once. From any thread."""
 
     def runnable(self) -> bool:
-        """Whether run() would execute guest code now: started, and not halted without an interrupt."""
+        """Whether run() would execute guest code: started, and not halted without an interrupt."""
 
     def report(self) -> str:
-        """Registers and the reason of the last failure, some lines of text. Only while not running."""
+        """Registers and the reason of the last failure, some lines. Only while not running."""
 
 
 class Complex(Protocol):
