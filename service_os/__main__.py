@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -27,6 +27,7 @@ MISUSE = 2
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PATH_BYTES = 107  # sun_path of unix(7), without the final zero
 GRANT_BACKLOG = 64
+PRIVATE = 0o600
 
 
 class StartError(Exception):
@@ -56,21 +57,15 @@ async def _serve(options: argparse.Namespace) -> None:
         raise StartError("no token: set SPLITVISOR_TOKEN")
     run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
     _belong_to_parent()
-    os.umask(0o077)
     windows = Windows()
     sessions = Sessions(windows, options.epoch, token, run_dir)
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        _socket_path(options.listen),
-        _socket_path(options.grants),
         _listener(options.grants) as listener,
+        _serving(sessions, options.listen) as stop,
     ):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(GrantServer(windows, options.epoch, token).serve, listener)
-            try:
-                stop = serve_io(sessions, options.listen)
-            except RuntimeError as error:
-                raise StartError(f"cannot listen at {options.listen}: {error}") from None
             _say_ready(options.ready_fd)
             await anext(signals)
             await trio.to_thread.run_sync(stop)
@@ -88,24 +83,36 @@ def _belong_to_parent() -> None:
 
 
 @contextlib.contextmanager
-def _socket_path(path: Path) -> Iterator[None]:
+def _serving(sessions: Sessions, path: Path) -> Iterator[Callable[[], None]]:
+    _check_length(path)
+    try:
+        stop = serve_io(sessions, path)
+    except RuntimeError:
+        raise StartError(f"cannot listen at {path}: is its directory there and writable?") from None
+    path.chmod(PRIVATE)
+    yield stop
+    path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _listener(path: Path) -> Iterator[trio.socket.SocketType]:
+    _check_length(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        try:
+            listener.bind(os.fspath(path))
+        except OSError as error:
+            raise StartError(f"cannot listen at {path}: {error.strerror}") from None
+        try:
+            path.chmod(PRIVATE)
+            listener.listen(GRANT_BACKLOG)
+            yield trio.socket.from_stdlib_socket(listener)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _check_length(path: Path) -> None:
     if len(os.fsencode(path)) > PATH_BYTES:
         raise StartError(f"socket path {path} is longer than {PATH_BYTES} bytes: use a shorter one")
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _listener(path: Path) -> trio.socket.SocketType:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        listener.bind(os.fspath(path))
-    except OSError as error:
-        listener.close()
-        raise StartError(f"cannot listen at {path}: {error.strerror}") from None
-    listener.listen(GRANT_BACKLOG)
-    return trio.socket.from_stdlib_socket(listener)
 
 
 def _say_ready(fd: int | None) -> None:

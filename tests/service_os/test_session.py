@@ -1,0 +1,300 @@
+"""A real service OS process over gRPC; the test plays the core."""
+
+import fcntl
+import os
+import struct
+import subprocess
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from protos.io_pb2 import Access, Activate, CoreMessage, Request, Reset
+
+IN, OUT, FLUSH = 0, 1, 4
+SERVICE = "splitvisor.io.v1.DeviceIo"
+
+
+def block(slot, kind, sector=0, **fields):
+    fields = {"generation": 7, "writable": 1, **fields}
+    return Request(slot=slot, header=struct.pack("<IIQ", kind, 0, sector), **fields)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(i // 512 for i in range(64 * 512)))
+    return path
+
+
+def test_a_disk_through_the_window(start, image):
+    stream = start().attach("block", f"file:path={image}", window={})
+    attached = stream.next().attached
+    assert attached.device_id == 2
+    assert [(q.max_size, q.header_bytes) for q in attached.queues] == [(256, 16)]
+    stream.send(CoreMessage(activate=Activate()))
+    stream.window[8192 : 8192 + 512] = b"x" * 512
+    stream.submit(
+        block(0, IN, 3, writable=513),
+        block(1, OUT, 5, readable=512),
+        block(2, IN, 5, writable=513),
+        block(3, FLUSH),
+    )
+    done = stream.completions().completions
+    assert [(c.slot, c.generation, c.written) for c in done] == [
+        (0, 7, 513),
+        (1, 7, 1),
+        (2, 7, 513),
+        (3, 7, 1),
+    ]
+    assert stream.window[:513] == b"\3" * 512 + b"\0"
+    assert stream.window[8192 + 512] == 0  # the status of the write, behind its payload
+    assert stream.window[16384 : 16384 + 513] == b"x" * 512 + b"\0"
+    assert image.read_bytes()[5 * 512 : 6 * 512] == b"x" * 512
+    stream.close()
+
+
+def test_a_disk_with_inlined_payload(start, image):
+    stream = start().attach("block", f"file:path={image}")
+    stream.next()
+    stream.submit(
+        block(0, OUT, 1, inlined=True, readable=512, payload=b"y" * 512),
+        block(1, IN, 1, inlined=True, writable=513),
+        block(2, IN, 64, inlined=True, writable=513),
+    )
+    done = stream.completions().completions
+    assert [c.payload for c in done] == [b"\0", b"y" * 512 + b"\0", bytes(512) + b"\1"]
+    stream.send(CoreMessage(reset=Reset()))  # a disk holds nothing, so there is nothing to answer
+    stream.submit(block(3, FLUSH, inlined=True))
+    assert stream.completions().completions[0].slot == 3
+    stream.close()
+
+
+def test_the_first_answers_of_a_long_batch_do_not_wait_for_the_last(start, tmp_path):
+    path = tmp_path / "large.img"
+    path.write_bytes(bytes(8 << 20))
+    stream = start().attach("block", f"file:path={path}")
+    stream.next()
+    stream.submit(*(block(i, IN, inlined=True, writable=(1 << 20) + 1) for i in range(3)))
+    assert [[c.slot for c in stream.completions().completions] for _ in range(3)] == [[0], [1], [2]]
+    stream.close()
+
+
+def test_the_next_incarnation_replays_what_the_killed_one_left(start, image):
+    dead = start()
+    stream = dead.attach("block", f"file:path={image}", window={})
+    stream.next()
+    stream.window[:512] = b"a" * 512
+    writes = [block(0, OUT, 9, readable=512)]
+    stream.submit(*writes)
+    stream.completions()
+    dead.kill()
+    assert stream.refusal()[0] is grpc.StatusCode.UNAVAILABLE
+    heir = start().attach("block", f"file:path={image}", window={})
+    heir.next()
+    heir.window[:512] = b"a" * 512
+    heir.submit(*writes, block(1, IN, 9, writable=513), replay=True)
+    assert [c.written for c in heir.completions().completions] == [1, 513]
+    assert heir.window[8192 : 8192 + 512] == b"a" * 512
+    assert image.read_bytes()[9 * 512 : 10 * 512] == b"a" * 512
+    heir.close()
+
+
+def test_a_memory_disk_survives_its_service_os(start):
+    dead = start()
+    stream = dead.attach("block", "memory:size=64K")
+    stream.next()
+    stream.submit(block(0, OUT, 9, inlined=True, readable=512, payload=b"m" * 512))
+    stream.completions()
+    dead.kill()
+    heir = start().attach("block", "memory:size=64K")
+    heir.next()
+    heir.submit(block(1, IN, 9, inlined=True, writable=513))
+    assert heir.completions().completions[0].payload == b"m" * 512 + b"\0"
+    heir.close()
+
+
+def test_entropy_fills_what_is_offered(start):
+    stream = start().attach("entropy", "system", window={})
+    assert stream.next().attached.device_id == 4
+    stream.submit(Request(slot=0, writable=64), Request(slot=1, writable=64))
+    assert [c.written for c in stream.completions().completions] == [64, 64]
+    assert stream.window[:64] != stream.window[8192 : 8192 + 64]
+    stream.close()
+
+
+def transmit(slot, data):
+    return Request(slot=slot, queue=1, readable=len(data), inlined=True, payload=data)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_log_has_every_byte_once_whichever_moment_a_death_chose(start, tmp_path, lost):
+    """`lost`: the output is in the file, but the completion never reached the core."""
+    log = tmp_path / "console.log"
+    log.write_bytes(b"before\n")
+    dead = start()
+    stream = dead.attach("console", f"log:path={log}")
+    stream.next()
+    first = stream.completions()
+    assert first.HasField("state")
+    stream.submit(transmit(0, b"one\n"))
+    second = stream.completions()
+    assert [c.slot for c in second.completions] == [0]
+    dead.kill()
+    heir = start().attach("console", f"log:path={log}", state=first.state if lost else second.state)
+    heir.next()
+    if lost:
+        heir.submit(transmit(0, b"one\n"), replay=True)
+        assert [c.slot for c in heir.completions().completions] == [0]
+    heir.submit(transmit(1, b"two\n"))
+    heir.completions()
+    assert log.read_bytes() == b"before\none\ntwo\n"
+    heir.close()
+
+
+def test_a_console_on_the_terminal_works_both_ways(start):
+    incarnation = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stream = incarnation.attach("console", "terminal", window={})
+    stream.next()
+    stream.completions()
+    stream.submit(Request(slot=0, queue=0, writable=64), Request(slot=1, queue=0, writable=64))
+    stream.submit(transmit(2, b"login: "))
+    assert [c.slot for c in stream.completions().completions] == [2]
+    assert os.read(incarnation.process.stdout.fileno(), 100) == b"login: "
+    incarnation.process.stdin.write(b"root\n")
+    incarnation.process.stdin.flush()
+    assert [(c.slot, c.written) for c in stream.completions().completions] == [(0, 5)]
+    assert stream.window[:5] == b"root\n"
+    incarnation.process.stdin.close()
+    assert [(c.slot, c.written) for c in stream.completions().completions] == [(1, 1)]
+    assert stream.window[8192] == 4
+    stream.close()
+
+
+def test_a_reset_gives_back_what_a_console_holds(start):
+    stream = start(stdin=subprocess.DEVNULL).attach("console", "log:path=/dev/null")
+    stream.next()
+    stream.completions()
+    stream.submit(*(Request(slot=i, queue=0, writable=8, inlined=True) for i in range(3)))
+    stream.send(CoreMessage(reset=Reset()))
+    assert [(c.slot, c.written) for c in stream.completions().completions] == [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+    ]
+    stream.close()
+
+
+def access(slot, offset, value=None):
+    write = value is not None
+    return Request(
+        slot=slot, access=Access(offset=offset, size=1, write=write, value=value if write else 0)
+    )
+
+
+def test_a_uart_answers_accesses_and_interrupts(start):
+    incarnation = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stream = incarnation.attach("uart", "terminal")
+    attached = stream.next().attached
+    assert (attached.device_id, attached.slots > 0, len(attached.queues)) == (0, True, 0)
+    stream.completions()
+    stream.submit(access(0, 0, ord("h")), access(1, 0, ord("i")), access(2, 5), access(3, 1, 1))
+    reply = stream.completions()
+    assert [c.value for c in reply.completions] == [0, 0, 0x60, 0]
+    assert not reply.interrupt
+    assert os.read(incarnation.process.stdout.fileno(), 100) == b"hi"
+    incarnation.process.stdin.write(b"?")
+    incarnation.process.stdin.flush()
+    reply = stream.completions()
+    assert (list(reply.completions), reply.interrupt) == ([], True)
+    stream.submit(access(0, 0))
+    assert stream.completions().completions[0].value == ord("?")
+    stream.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "fields", "status", "text"),
+    [
+        ("blok", "file:path=x", {}, "INVALID_ARGUMENT", "no device model 'blok', did you mean"),
+        ("block", "fiel:path=x", {}, "INVALID_ARGUMENT", "did you mean 'file'"),
+        ("block", "file:path=x,y", {}, "INVALID_ARGUMENT", "has no option 'y'"),
+        ("block", "file:path=/nope", {}, "FAILED_PRECONDITION", "/nope does not exist: make it"),
+        ("block", "file:path=/", {}, "FAILED_PRECONDITION", "is a directory"),
+        ("entropy", "system", {"token": "guess"}, "UNAUTHENTICATED", "the token is not that"),
+        ("entropy", "system", {"epoch": 9}, "FAILED_PRECONDITION", "has epoch 1, not 9"),
+        ("uart", "log:path=/dev/null", {"state": b"x"}, "INVALID_ARGUMENT", "not a UART's state"),
+    ],
+)
+def test_an_attach_that_cannot_be_is_refused_in_one_line(start, model, spec, fields, status, text):
+    code, details = start().attach(model, spec, **fields).refusal()
+    assert code is grpc.StatusCode[status]
+    assert text in details
+    assert "\n" not in details
+
+
+@pytest.mark.parametrize(
+    ("window", "text"),
+    [
+        ({"seals": 0}, "not sealed against shrinking and growing"),
+        ({"seals": fcntl.F_SEAL_GROW}, "not sealed against shrinking and growing"),
+        ({"size": 4096}, "is not 131072 bytes long"),
+        ({"epoch": 9}, "the grant is for epoch 9, this is 1"),
+    ],
+)
+def test_a_window_that_is_not_as_agreed_is_refused(start, window, text):
+    code, details = start().attach("entropy", "system", window=window).refusal()
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert text in details
+
+
+def test_a_request_outside_its_area_ends_the_stream(start):
+    stream = start().attach("entropy", "system", window={})
+    stream.next()
+    stream.submit(Request(slot=0, writable=8193))
+    code, details = stream.refusal()
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "slot 0 does not fit" in details
+
+
+def test_a_device_can_be_attached_again_after_the_core_hung_up(start, image):
+    incarnation = start()
+    for _ in range(3):
+        stream = incarnation.attach("block", f"file:path={image}", window={})
+        stream.next()
+        stream.cancel()
+    links = [
+        os.path.realpath(f"/proc/{incarnation.process.pid}/fd/{n}")
+        for n in os.listdir(f"/proc/{incarnation.process.pid}/fd")
+    ]
+    assert links.count(str(image)) <= 1
+
+
+def test_health_and_reflection_answer(start):
+    channel = start().channel
+    health = health_pb2_grpc.HealthStub(channel)
+    reply = health.Check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=60)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    question = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE)
+    (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=60)
+    described = FileDescriptorProto.FromString(
+        answer.file_descriptor_response.file_descriptor_proto[0]
+    )
+    assert described.package == "splitvisor.io.v1"
+
+
+def test_sigterm_closes_devices_and_leaves_no_sockets(start, image):
+    incarnation = start()
+    streams = [
+        incarnation.attach("block", f"file:path={image}", device="disk"),
+        incarnation.attach("console", "log:path=/dev/null", device="console"),
+    ]
+    for stream in streams:
+        stream.next()
+    assert incarnation.terminate() == 0
+    assert not incarnation.io.exists()
+    assert not incarnation.grants.exists()
+    for stream in streams:
+        stream.cancel()
