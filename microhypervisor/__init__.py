@@ -1,0 +1,1 @@
+"""The core: schedules vCPUs and isolates memory, and nothing else."""

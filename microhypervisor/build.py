@@ -99,7 +99,8 @@ def _place(
     )
 
     def notice(reason: str) -> None:
-        events.emit(core_pb2.EVENT_DEVICE_NEEDS_RESET, guest=guest, device=wanted.name, text=reason)
+        kind = core_pb2.EVENT_DEVICE_NEEDS_RESET
+        events.emit(core_pb2.Event(kind=kind, guest=guest, device=wanted.name, text=reason))
 
     if wanted.HasField("virtio"):
         virtio = VirtioDevice(identity, memory, notice)

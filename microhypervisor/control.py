@@ -196,8 +196,8 @@ class Control(core_pb2_grpc.CoreServicer):
         wanted, used = sum(region.size for region in regions_of(config)), self._memory_used()
         if used + wanted > self._budget:
             raise EnvironmentFault(
-                f"guest {config.name} wants {wanted >> 20} MiB, {used >> 20} of {self._budget >> 20} MiB"
-                " are taken: give it less memory, or stop another guest"
+                f"guest {config.name} wants {wanted >> 20} MiB, {used >> 20} of"
+                f" {self._budget >> 20} MiB are taken: give it less, or stop another guest"
             )
 
     def _change(

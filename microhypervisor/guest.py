@@ -7,6 +7,7 @@ a console is such a request), and only then does it count as ended.
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 from microhypervisor import lifecycle
 from microhypervisor.bus import AddressMap, PowerPort, VcpuBus
@@ -33,7 +34,7 @@ class End:
     report: str = ""
 
 
-_POWER_REASON = {
+_POWER_REASON: dict[int, core_pb2.EndReason.ValueType] = {
     core_pb2.POWER_EXIT: core_pb2.END_EXIT,
     core_pb2.POWER_RESET: core_pb2.END_RESET,
     core_pb2.POWER_OFF: core_pb2.END_POWER_OFF,
@@ -76,7 +77,7 @@ class Guest:
             Task(f"{name}/{vcpu.index}", vcpu, processors.sleeps_inside)
             for vcpu in processors.vcpus
         ]
-        events.emit(core_pb2.EVENT_GUEST_CREATED, guest=name)
+        events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_CREATED, guest=name))
 
     def load(self, address: int, data: bytes) -> None:
         """Put bytes into guest memory before the start."""
@@ -88,11 +89,12 @@ class Guest:
         self.state = lifecycle.after("start", self.state, self.name)
         self.processors.memory_changed()
         self.processors.vcpus[0].reset(self._registers)
-        self._events.emit(core_pb2.EVENT_GUEST_STARTED, guest=self.name)
+        self._events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_STARTED, guest=self.name))
         for task in self.tasks:
-            blocking = self._scheduler.blocking
-            bus = VcpuBus(self.address_map, lambda task=task: blocking(task), self._power)  # type: ignore[misc]
-            self._scheduler.start(task, bus, self._fault)
+            blocking = partial(self._scheduler.blocking, task)
+            self._scheduler.start(
+                task, VcpuBus(self.address_map, blocking, self._power), self._fault
+            )
         self._reaper = threading.Thread(target=self._reap, name=f"reaper {self.name}", daemon=True)
         self._reaper.start()
 
@@ -124,14 +126,14 @@ class Guest:
             device.close()
         self.processors.close()
         self.memory.close()
-        self._events.emit(core_pb2.EVENT_GUEST_DESTROYED, guest=self.name)
+        self._events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_DESTROYED, guest=self.name))
 
     def _move(self, verb: str, event: core_pb2.EventKind.ValueType) -> None:
         with self._ending:
             if self.state is GuestState.ENDED:
                 return
             self.state = lifecycle.after(verb, self.state, self.name)
-        self._events.emit(event, guest=self.name)
+        self._events.emit(core_pb2.Event(kind=event, guest=self.name))
 
     def _power(self, port: PowerPort, value: int) -> None:
         reason = _POWER_REASON[port.action]
@@ -167,13 +169,9 @@ class Guest:
         assert end is not None
         with self._ending:
             self.state = GuestState.ENDED
-        self._events.emit(
-            core_pb2.EVENT_GUEST_ENDED,
-            guest=self.name,
-            end_reason=end.reason,
-            exit_status=end.exit_status,
-            text=end.report,
-        )
+        event = core_pb2.Event(kind=core_pb2.EVENT_GUEST_ENDED, guest=self.name, text=end.report)
+        event.end_reason, event.exit_status = end.reason, end.exit_status
+        self._events.emit(event)
 
 
 def wire(processors: Complex, device: ServedDevice, base: int, irq: int) -> None:

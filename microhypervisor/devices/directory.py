@@ -29,16 +29,13 @@ class ServiceDirectory:
         self._lock = threading.Lock()
 
     def connect(self, incarnation: Incarnation) -> list[tuple[ServedDevice, str]]:
-        """Attach every device of this service OS; returns each with its problem or an empty text."""
+        """Attach every device of this service OS; returns each with its problem, if any."""
         known = self._incarnations.get(incarnation.service)
         if known and incarnation.epoch <= known.epoch:
-            raise PeerFault(
-                f"service {incarnation.service}: epoch {incarnation.epoch} is not after {known.epoch}"
-            )
+            raise PeerFault(f"epoch {incarnation.epoch} is not after {known.epoch}")
         self._incarnations[incarnation.service] = incarnation
-        self._events.emit(
-            core_pb2.EVENT_SERVICE_CONNECTED, service=incarnation.service, epoch=incarnation.epoch
-        )
+        kind, name, epoch = core_pb2.EVENT_SERVICE_CONNECTED, incarnation.service, incarnation.epoch
+        self._events.emit(core_pb2.Event(kind=kind, service=name, epoch=epoch))
         with self._lock:
             devices = [d for d in self._sessions if d.identity.service == incarnation.service]
         if not devices:
@@ -51,9 +48,7 @@ class ServiceDirectory:
         """Attach a new device; returns the problem or an empty text."""
         incarnation = self._incarnations.get(device.identity.service)
         if incarnation is None:
-            raise NotConnected(
-                f"service {device.identity.service} is not connected: start it first"
-            )
+            raise NotConnected(f"service {device.identity.service} is not connected")
         problem = self._attach(device, incarnation)
         if problem:
             self.remove(device)
@@ -95,12 +90,7 @@ class ServiceDirectory:
         self, kind: core_pb2.EventKind.ValueType, session: Session, text: str = "", count: int = 0
     ) -> None:
         identity = session.device.identity
-        self._events.emit(
-            kind,
-            guest=identity.guest,
-            device=identity.name,
-            service=identity.service,
-            epoch=session.epoch,
-            text=text,
-            count=count,
-        )
+        event = core_pb2.Event(kind=kind, epoch=session.epoch, text=text, count=count)
+        event.guest, event.device = identity.guest, identity.name
+        event.service = identity.service
+        self._events.emit(event)

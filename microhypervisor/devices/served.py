@@ -98,7 +98,7 @@ class ServedDevice(ABC):
             self.counters.replayed += len(entries)
             return self._activation(), entries
 
-    def _forget_fresh(self) -> None:
+    def _forget_fresh(self) -> None:  # noqa: B027  most kinds have nothing of the sort
         """Drop requests that are logged but not collected: they are among what is replayed."""
 
     @abstractmethod

@@ -78,7 +78,8 @@ class VirtioDevice(ServedDevice):
         with self.lock:
             if not self.transport.live or not self.log.settled:
                 return False
-            return any([queue.listen() for queue in self._queues if queue.enabled])
+            asked = [queue.listen() for queue in self._queues if queue.enabled]  # all of them
+            return any(asked)
 
     def quiesce(self) -> None:
         """See ServedDevice."""

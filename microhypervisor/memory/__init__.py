@@ -1,0 +1,1 @@
+"""Guest RAM, and the one window through which a part of it is shared."""

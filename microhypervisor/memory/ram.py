@@ -97,7 +97,7 @@ class GuestMemory:
                 self.view[start : start + len(data)] = data
                 return
         raise PeerFault(
-            f"segment {address:#x}+{len(data):#x} is outside guest memory: give the guest more memory"
+            f"segment {address:#x}+{len(data):#x} is outside guest memory: give it more"
         )
 
     def in_rom(self, address: int) -> bool:

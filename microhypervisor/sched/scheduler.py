@@ -136,7 +136,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def _enter(self, task: Task, inside: bool = False) -> bool:
-        """Wait for a pCPU; False once the task has ended. `inside` a run it is runnable by nature."""
+        """Wait for a pCPU; False once the task has ended. Inside a run it is runnable."""
         with self._changed:
             while not task.ended:
                 if task.paused:

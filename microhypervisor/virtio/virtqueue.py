@@ -45,7 +45,7 @@ class Virtqueue:
         self._views: list[memoryview] = []
 
     def enable(self, size: int, desc: int, avail: int, used: int, event_idx: bool) -> None:
-        """Begin service with rings at these guest-physical addresses; GuestFault if they are bad."""
+        """Begin service with rings at these guest-physical addresses, or GuestFault."""
         self.disable()
         if not 0 < size <= self.max_size or size & (size - 1):
             raise GuestFault(
