@@ -35,7 +35,7 @@ def test_no_area_reaches_into_another_slot(slot, readable, writable):
     except BadMessage:
         assert not fits
     else:
-        assert fits
+        assert fits or not (readable or writable)
         assert [bytes(area) for area in areas] == [bytes([slot]) * n for n in (readable, writable)]
 
 
