@@ -11,7 +11,7 @@ from splitvisor.errors import UserError
 from splitvisor.image import elf
 from splitvisor.image.layout import Extent
 
-GUESTS = sorted((Path(__file__).parents[3] / "build" / "guests").glob("*.elf"))
+GUESTS = sorted((Path(__file__).parents[3] / "build" / "guests").glob("*"))
 
 
 @pytest.mark.parametrize("bits", [64, 32])
