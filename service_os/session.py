@@ -152,5 +152,7 @@ def _attached(shape: Shape) -> ServiceMessage:
     attached.config_space = shape.config_space
     attached.slots = shape.slots
     for queue in shape.queues:
-        attached.queues.add(max_size=queue.max_size, header_bytes=queue.header_bytes)
+        attached.queues.add(
+            max_size=queue.max_size, header_bytes=queue.header_bytes, parks=queue.parks
+        )
     return message

@@ -20,10 +20,11 @@ class BadMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class QueueShape:
-    """A virtqueue: its largest size, and how many leading readable bytes are the header."""
+    """A virtqueue, as protos/io.proto describes it."""
 
     max_size: int
     header_bytes: int = 0
+    parks: bool = False  # requests are held here until something arrives
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ END_OF_INPUT = b"\x04"  # what a terminal makes of the end of its input: Ctrl-D
 class ConsoleModel:
     """One console. `origin` is the position of its first byte ever."""
 
-    shape = Shape(DEVICE_ID, queues=(QueueShape(QUEUE_SIZE), QueueShape(QUEUE_SIZE)))
+    shape = Shape(DEVICE_ID, queues=(QueueShape(QUEUE_SIZE, parks=True), QueueShape(QUEUE_SIZE)))
     interrupt = False
 
     def __init__(self, state: bytes, origin: int) -> None:

@@ -157,7 +157,8 @@ def test_a_log_has_every_byte_once_whichever_moment_a_death_chose(start, tmp_pat
 def test_a_console_on_the_terminal_works_both_ways(start):
     incarnation = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     stream = incarnation.attach("console", "terminal", window={})
-    stream.next()
+    attached = stream.next().attached
+    assert [q.parks for q in attached.queues] == [True, False]
     stream.completions()
     stream.submit(Request(slot=0, queue=0, writable=64), Request(slot=1, queue=0, writable=64))
     stream.submit(transmit(2, b"login: "))
