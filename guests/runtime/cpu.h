@@ -48,8 +48,9 @@ static inline uint64_t cycles(void)
     return (uint64_t)high << 32 | low;
 }
 
-/* x86 keeps loads and stores in order but for a load that overtakes an earlier store. */
-static inline void order_stores(void) { __asm__ volatile("" : : : "memory"); }
+/* x86 keeps loads and stores in order, if the compiler does, but for a load that overtakes an
+ * earlier store. */
+static inline void order_accesses(void) { __asm__ volatile("" : : : "memory"); }
 static inline void order_store_load(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 #endif

@@ -9,9 +9,9 @@
 #define RING0_CODE32 0x28
 #define FIRST_TSS 0x30 /* one 16-byte descriptor per CPU from here on */
 
-#define MAX_CPUS 16
-#define RING0_STACK 4096 /* a power of two, and aligned: its top is found from any address in it */
-#define RING3_STACK 8192
+#define MAX_CPUS 64
+#define RING0_STACK 1024 /* a power of two, and aligned: its top is found from any address in it */
+#define RING3_STACK 4096
 #define TASK_STATE_SIZE 104
 
 #define INVALID_OPCODE 6

@@ -58,7 +58,7 @@ bool virtio_negotiate(struct virtio_device *device, uint64_t wanted, bool interr
         return false;
 
     device->interrupts = interrupts;
-    device->acknowledged = 0;
+    device->acknowledged = interrupts ? interrupt_count(device->irq) : 0;
     if (interrupts)
         interrupt_enable(device->irq);
     return true;
@@ -75,17 +75,16 @@ bool virtio_needs_reset(const struct virtio_device *device)
     return virtio_read(device, REG_STATUS) & STATUS_NEEDS_RESET;
 }
 
-uint32_t virtio_acknowledge(struct virtio_device *device)
+uint32_t virtio_acknowledge(struct virtio_device *device, uint32_t count)
 {
-    uint32_t count = interrupt_count(device->irq);
-    if (count != device->acknowledged) {
-        /* 4.2.3.4: write back the bits that were read, so that a later event is not lost. */
-        uint32_t events = virtio_read(device, REG_INTERRUPT_STATUS);
-        if (events)
-            virtio_write(device, REG_INTERRUPT_ACK, events);
-        device->acknowledged = count;
-    }
-    return count;
+    if (count == device->acknowledged)
+        return 0;
+    device->acknowledged = count;
+    /* 4.2.3.4: write back only the bits that were read, so that a later event is not lost. */
+    uint32_t events = virtio_read(device, REG_INTERRUPT_STATUS);
+    if (events)
+        virtio_write(device, REG_INTERRUPT_ACK, events);
+    return events;
 }
 
 uint64_t virtio_config64(const struct virtio_device *device, uint32_t offset)

@@ -45,6 +45,10 @@
 #define STATUS_FEATURES_OK 8
 #define STATUS_NEEDS_RESET 64
 
+/* Interrupt status, section 4.2.2. */
+#define EVENT_USED 1
+#define EVENT_CONFIG 2
+
 struct virtio_device {
     uintptr_t base;
     uint32_t irq;
@@ -66,8 +70,9 @@ void virtio_start(struct virtio_device *device);
 void virtio_reset(const struct virtio_device *device);
 bool virtio_needs_reset(const struct virtio_device *device);
 
-/* Tells the device that interrupts up to now have been noticed; returns the count to wait with. */
-uint32_t virtio_acknowledge(struct virtio_device *device);
+/* Tells the device that its interrupts up to `count` have been noticed. Returns what they were
+ * for: EVENT_USED, EVENT_CONFIG (which is also how it asks for a reset), or 0 if all were known. */
+uint32_t virtio_acknowledge(struct virtio_device *device, uint32_t count);
 
 /* A 64-bit field of the configuration space, read in one generation of it. */
 uint64_t virtio_config64(const struct virtio_device *device, uint32_t offset);

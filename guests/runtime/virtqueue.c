@@ -85,7 +85,7 @@ void queue_offer(struct virtqueue *queue, uint16_t head)
 void queue_publish(struct virtqueue *queue)
 {
     uint16_t before = queue->published, now = queue->offered;
-    order_stores();
+    order_accesses();
     queue->available->index = queue->published = now;
     /* 2.7.13.4.1: the index must be visible before the device's wishes are read. */
     order_store_load();
@@ -101,7 +101,7 @@ bool queue_take(struct virtqueue *queue, struct used_element *element)
 {
     if (!queue_ready(queue))
         return false;
-    order_stores();
+    order_accesses();
     volatile struct used_element *next = &queue->used->elements[queue->taken & (queue->size - 1)];
     element->head = next->head;
     element->length = next->length;
@@ -126,16 +126,16 @@ bool queue_wait(struct virtqueue *queue)
 {
     if (!queue->device->interrupts)
         return poll(queue);
+    struct virtio_device *device = queue->device;
     while (!queue_ready(queue)) {
-        uint32_t seen = virtio_acknowledge(queue->device);
+        uint32_t seen = interrupt_count(device->irq);
+        if (virtio_acknowledge(device, seen) & EVENT_CONFIG && virtio_needs_reset(device))
+            return false;
         /* 2.7.7.2: ask for an interrupt, and only then look whether there is anything left. */
         *used_event(queue) = queue->taken;
         order_store_load();
-        if (queue_ready(queue))
-            break;
-        if (virtio_needs_reset(queue->device))
-            return false;
-        interrupt_wait(queue->device->irq, seen);
+        if (!queue_ready(queue))
+            interrupt_wait(device->irq, seen);
     }
     return true;
 }
