@@ -124,7 +124,7 @@ static void bad_descriptor(const char *mode)
     else if (same_text(mode, "desc-outside"))
         chain[1].address = 1UL << 45;
     else
-        chain[1].address = -(uint64_t)BLOCK / 2;
+        chain[1].address = -(uint64_t)(BLOCK / 2); /* its end wraps to 2048 */
     provoke(mode, 0);
 }
 
