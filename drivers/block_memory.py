@@ -1,9 +1,9 @@
 """A disk that lives as long as the machine, and not longer.
 
 The memory of this process would be the obvious place, and the wrong one: it dies with the process,
-and a guest must not lose a completed write to that. So the bytes are in an unnamed-to-users file
-in the machine's run directory (on most hosts a tmpfs, which is memory), which every incarnation
-finds again and which goes away with that directory. Space is taken as the guest writes.
+and a guest must not lose a completed write to that. So the bytes are in a file in the machine's
+run directory (a tmpfs on most hosts, which is memory), which every incarnation finds again and
+which goes away with that directory. Space is taken as the guest writes.
 """
 
 import os

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from drivers.interface import MediumError
+
 STDIN = 0
 STDOUT = 1
 CHUNK = 1024  # bytes of input at once
@@ -39,9 +41,9 @@ class _Terminal:
                 except BlockingIOError:
                     select.select((), (STDOUT,), ())
                 except OSError as error:
-                    if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
-                        raise
-                    return  # nobody is there to read it
+                    if error.errno in (errno.EPIPE, errno.EIO, errno.EBADF):
+                        return  # nobody is there to read it
+                    raise MediumError(f"standard output: {error.strerror}") from error
 
     def start(self, owner: object, rank: int, deliver: Callable[[bytes], None]) -> None:
         with self._changed:

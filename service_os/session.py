@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import grpc
 
-from drivers.interface import DriverError, Keep, SpecError
+from drivers.interface import DriverError, Keep, MediumError, SpecError
 from drivers.registry import make
 from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
 from protos.io_pb2_grpc import DeviceIoServicer
@@ -77,7 +77,7 @@ class Sessions(DeviceIoServicer):
             try:
                 yield from self._run(messages, attach, model, driver)
             finally:
-                driver.close()
+                _close(driver, f"{attach.guest}/{attach.device}")
         finally:
             with self._changed:
                 self._served.discard(key)
@@ -142,6 +142,13 @@ class Sessions(DeviceIoServicer):
         except Refused as refused:
             raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(refused)) from None
         return Window(memoryview(window), stride)
+
+
+def _close(driver: Any, name: str) -> None:
+    try:
+        driver.close()
+    except MediumError as error:  # nobody is left to be told but the operator
+        print(f"service OS: {name}: {error} when it was closed", file=sys.stderr, flush=True)
 
 
 def _attached(shape: Shape) -> ServiceMessage:

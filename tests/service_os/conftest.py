@@ -77,7 +77,7 @@ class Stream:
 class Incarnation:
     """A running service OS."""
 
-    def __init__(self, run_dir, epoch, **how):
+    def __init__(self, run_dir, epoch, env, **how):
         self.epoch = epoch
         self.run_dir = run_dir
         self.io = run_dir / f"io.{epoch}"
@@ -86,7 +86,12 @@ class Incarnation:
         self.process = subprocess.Popen(
             command(epoch, self.io, self.grants, ready_write),
             pass_fds=[ready_write],
-            env={**os.environ, "SPLITVISOR_TOKEN": TOKEN, "SPLITVISOR_RUN_DIR": str(run_dir)},
+            env={
+                **os.environ,
+                "SPLITVISOR_TOKEN": TOKEN,
+                "SPLITVISOR_RUN_DIR": str(run_dir),
+                **env,
+            },
             **how,
         )
         os.close(ready_write)
@@ -144,8 +149,8 @@ def start(tmp_path):
     """A function that starts the next incarnation; all share `tmp_path` as run directory."""
     started = []
 
-    def start_next(**how):
-        incarnation = Incarnation(tmp_path, len(started) + 1, **how)
+    def start_next(env=None, **how):
+        incarnation = Incarnation(tmp_path, len(started) + 1, env or {}, **how)
         started.append(incarnation)
         return incarnation
 

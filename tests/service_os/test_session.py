@@ -174,6 +174,27 @@ def test_a_console_on_the_terminal_works_both_ways(start):
     stream.close()
 
 
+def test_input_that_nobody_takes_stays_at_its_source(start):
+    incarnation = start(stdin=subprocess.PIPE)
+    typed = bytes(i % 251 for i in range(60_000))  # fits into the pipe, and not into a state
+    incarnation.process.stdin.write(typed)
+    incarnation.process.stdin.flush()
+    stream = incarnation.attach("console", "terminal")
+    stream.next()
+    taken, state, slot = b"", stream.completions().state, 0
+    stream.submit(Request(slot=slot, queue=0, writable=100, inlined=True))
+    while len(taken) < len(typed):
+        reply = stream.completions()
+        state = reply.state if reply.HasField("state") else state
+        assert len(state) < 6000
+        for completion in reply.completions:
+            taken += completion.payload
+            slot += 1
+            stream.submit(Request(slot=slot, queue=0, writable=1000, inlined=True))
+    assert taken == typed
+    stream.close()
+
+
 def test_a_reset_gives_back_what_a_console_holds(start):
     stream = start(stdin=subprocess.DEVNULL).attach("console", "log:path=/dev/null")
     stream.next()
@@ -270,6 +291,62 @@ def test_a_device_can_be_attached_again_after_the_core_hung_up(start, image):
         for n in os.listdir(f"/proc/{incarnation.process.pid}/fd")
     ]
     assert links.count(str(image)) <= 1
+
+
+PLUGIN = """
+from dataclasses import dataclass
+class Toy:
+    @dataclass
+    class Options:
+        broken: bool = False
+    size, readonly, identity = 1 << 20, True, "toy"
+    def __init__(self, options):
+        self.options = options
+    def read(self, offset, into):
+        into[:] = b"too short" if self.options.broken else b"9" * len(into)
+    def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """The environment in which somebody's own driver `toy` is installed."""
+    site = tmp_path / "site"
+    (site / "toy-1.dist-info").mkdir(parents=True)
+    (site / "toy-1.dist-info" / "METADATA").write_text("Name: toy\nVersion: 1\n")
+    entry = "[splitvisor.drivers]\nblock.toy = toy:Toy\nblock.gone = toy_that_is_gone:Toy\n"
+    (site / "toy-1.dist-info" / "entry_points.txt").write_text(entry)
+    (site / "toy.py").write_text(PLUGIN)
+    return {"PYTHONPATH": str(site)}
+
+
+def test_a_driver_of_somebody_else_serves_like_ours(start, plugin):
+    incarnation = start(env=plugin)
+    stream = incarnation.attach("block", "toy")
+    assert stream.next().attached.features & 1 << 5  # read-only
+    stream.submit(block(0, IN, 5, inlined=True, writable=513))
+    assert stream.completions().completions[0].payload == b"9" * 512 + b"\0"
+    stream.close()
+    code, details = incarnation.attach("block", "gone").refusal()
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+    assert "block driver 'gone' (toy_that_is_gone:Toy) cannot be loaded: ModuleNotFound" in details
+
+
+def test_a_bug_in_a_driver_ends_its_stream_and_no_other(start, plugin):
+    incarnation = start(env=plugin, stderr=subprocess.PIPE)
+    others = incarnation.attach("entropy", "system", device="other")
+    others.next()
+    stream = incarnation.attach("block", "toy:broken")
+    stream.next()
+    stream.submit(block(0, IN, 5, inlined=True, writable=513))
+    code, details = stream.refusal()
+    assert (code, details.split(":")[0]) == (grpc.StatusCode.INTERNAL, "ValueError")
+    others.submit(Request(slot=0, inlined=True, writable=8))
+    assert others.completions().completions[0].written == 8
+    others.close()
+    incarnation.kill()
+    assert b"toy.py" in incarnation.process.stderr.read()
 
 
 def test_health_and_reflection_answer(start):
