@@ -48,6 +48,19 @@ def test_output_to_nobody_is_dropped():
     assert process.returncode == 0
 
 
+def test_output_that_finds_no_room_is_a_medium_error():
+    body = """
+from drivers.interface import MediumError
+try:
+    console().write(b"x", 0)
+except MediumError as error:
+    say(error)
+"""
+    with open("/dev/full", "wb") as full:
+        process = run(body, stdout=full)
+    assert process.communicate(timeout=60)[1] == b"standard output: No space left on device\n"
+
+
 def test_input_from_a_pipe_ends_with_no_bytes():
     process = run(SHOW_INPUT, stdin=subprocess.PIPE)
     _, errors = process.communicate(b"hello", timeout=60)

@@ -195,6 +195,18 @@ def test_input_that_nobody_takes_stays_at_its_source(start):
     stream.close()
 
 
+def test_output_that_finds_no_room_is_completed_and_reported(start):
+    incarnation = start(stderr=subprocess.PIPE)
+    stream = incarnation.attach("console", "log:path=/dev/full")
+    stream.next()
+    stream.completions()
+    stream.submit(transmit(0, b"lost"))
+    assert [c.slot for c in stream.completions().completions] == [0]
+    stream.close()
+    incarnation.kill()
+    assert b"console output lost: [Errno 28]" in incarnation.process.stderr.read()
+
+
 def test_a_reset_gives_back_what_a_console_holds(start):
     stream = start(stdin=subprocess.DEVNULL).attach("console", "log:path=/dev/null")
     stream.next()
@@ -278,6 +290,16 @@ def test_a_request_outside_its_area_ends_the_stream(start):
     code, details = stream.refusal()
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "slot 0 does not fit" in details
+
+
+def test_a_second_stream_of_a_device_waits_for_the_first(start, image):
+    incarnation = start()
+    first = incarnation.attach("block", f"file:path={image}")
+    first.next()
+    second = incarnation.attach("block", f"file:path={image}")
+    first.close()
+    assert second.next().HasField("attached")
+    second.close()
 
 
 def test_a_device_can_be_attached_again_after_the_core_hung_up(start, image):
