@@ -2,14 +2,14 @@
 
 from contextlib import ExitStack
 
-from microhypervisor.bus import AddressMap, PowerPort
+from microhypervisor.bus import AddressMap
 from microhypervisor.cpu.protocol import Registers
 from microhypervisor.cpu.select import Kind, open_complex
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
-from microhypervisor.devices.served import Identity, ServedDevice
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.errors import PeerFault
+from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
 from microhypervisor.limits import MAX_DEVICES, MAX_VCPUS
@@ -25,10 +25,6 @@ _KINDS: dict[int, Kind] = {
 _REGIONS = {core_pb2.REGION_RAM: RegionKind.RAM, core_pb2.REGION_ROM: RegionKind.ROM}
 
 
-class DeviceRefused(PeerFault):
-    """The service OS would not serve a device; the text is its own."""
-
-
 def regions_of(config: core_pb2.GuestConfig) -> list[Region]:
     """The guest's memory map, checked."""
     return lay_out((_REGIONS[r.kind], r.base, r.size) for r in config.regions)
@@ -36,18 +32,9 @@ def regions_of(config: core_pb2.GuestConfig) -> list[Region]:
 
 def registers_of(r: core_pb2.Registers) -> Registers:
     """vCPU 0's initial registers."""
-    return Registers(
-        rip=r.rip,
-        rsp=r.rsp,
-        rflags=r.rflags or 2,
-        rbx=r.rbx,
-        rsi=r.rsi,
-        cr0=r.cr0,
-        cr3=r.cr3,
-        cr4=r.cr4,
-        efer=r.efer,
-        code64=r.code == core_pb2.CODE_64,
-    )
+    names = ("rip", "rsp", "rbx", "rsi", "cr0", "cr3", "cr4", "efer")
+    values = {name: getattr(r, name) for name in names}
+    return Registers(**values, rflags=r.rflags or 2, code64=r.code == core_pb2.CODE_64)
 
 
 def build(
@@ -67,15 +54,14 @@ def build(
         undo.callback(memory.close)
         processors = open_complex(_KINDS[config.cpu], memory, config.vcpus)
         undo.callback(processors.close)
-        power = [PowerPort(p.port, p.mask, p.match, p.action) for p in config.power_ports]
-        address_map = AddressMap(memory, power)
+        address_map = AddressMap(memory, config.power_ports)
         devices: list[ServedDevice] = []
         for wanted in config.devices:
             device = _place(name, wanted, memory, address_map, events)
             undo.callback(device.close)
             devices.append(device)
             if problem := directory.add(device):
-                raise DeviceRefused(f"device {wanted.name}: {problem}")
+                raise PeerFault(f"device {wanted.name}: {problem}", Refusal.WRONG_STATE)
             undo.callback(directory.remove, device)
             placement = wanted.virtio if wanted.HasField("virtio") else wanted.ports
             wire(processors, device, placement.base, placement.irq)
@@ -94,18 +80,14 @@ def _place(
     address_map: AddressMap,
     events: EventLog,
 ) -> ServedDevice:
-    identity = Identity(
-        guest, wanted.name, wanted.service, wanted.model, wanted.spec, wanted.inline_payload
-    )
-
     def notice(reason: str) -> None:
         kind = core_pb2.EVENT_DEVICE_NEEDS_RESET
         events.emit(core_pb2.Event(kind=kind, guest=guest, device=wanted.name, text=reason))
 
     if wanted.HasField("virtio"):
-        virtio = VirtioDevice(identity, memory, notice)
+        virtio = VirtioDevice(guest, wanted, memory, notice)
         address_map.add_virtio(wanted.virtio.base, virtio)
         return virtio
-    ports = PortDevice(identity, memory, notice, wanted.ports.base, wanted.ports.count)
+    ports = PortDevice(guest, wanted, memory, notice)
     address_map.add_ports(ports)
     return ports

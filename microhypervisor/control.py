@@ -1,4 +1,4 @@
-"""The core's own gRPC service: guest lifecycle, as protos/core.proto has it."""
+"""The core's own gRPC service: guest lifecycle. What each call means stands in core.proto."""
 
 import os
 import threading
@@ -7,39 +7,28 @@ from typing import TypeVar
 
 import grpc
 
-from microhypervisor.build import DeviceRefused, build, regions_of
+from microhypervisor.build import build, regions_of
 from microhypervisor.cpu.kvm import kvm_problem
-from microhypervisor.devices.directory import NotConnected, ServiceDirectory
-from microhypervisor.devices.session import Incarnation
-from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest
-from microhypervisor.lifecycle import WrongState
 from microhypervisor.limits import MAX_CHUNK
 from microhypervisor.sched.scheduler import Scheduler
 from microhypervisor.status import status_of
 from protos import core_pb2, core_pb2_grpc
 
 R = TypeVar("R")
+Context = grpc.ServicerContext
 
 
-class NoSuchGuest(PeerFault):
-    """The name is not known."""
-
-
-class Exists(PeerFault):
-    """The name is taken."""
-
-
-_CODES: list[tuple[type[Exception], grpc.StatusCode]] = [
-    (NoSuchGuest, grpc.StatusCode.NOT_FOUND),
-    (Exists, grpc.StatusCode.ALREADY_EXISTS),
-    (NotConnected, grpc.StatusCode.UNAVAILABLE),
-    (WrongState, grpc.StatusCode.FAILED_PRECONDITION),
-    (DeviceRefused, grpc.StatusCode.FAILED_PRECONDITION),
-    (PeerFault, grpc.StatusCode.INVALID_ARGUMENT),
-    (EnvironmentFault, grpc.StatusCode.RESOURCE_EXHAUSTED),
-]
+_CODES = {
+    Refusal.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Refusal.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Refusal.EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Refusal.WRONG_STATE: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.NOT_CONNECTED: grpc.StatusCode.UNAVAILABLE,
+}
 
 
 class Control(core_pb2_grpc.CoreServicer):
@@ -54,9 +43,8 @@ class Control(core_pb2_grpc.CoreServicer):
         self._changing = threading.Lock()
 
     def Describe(
-        self, request: core_pb2.DescribeRequest, context: grpc.ServicerContext
+        self, request: core_pb2.DescribeRequest, context: Context
     ) -> core_pb2.CoreDescription:
-        """See core.proto, as for the other calls."""
         problem = kvm_problem()
         return core_pb2.CoreDescription(
             pid=os.getpid(),
@@ -68,34 +56,24 @@ class Control(core_pb2_grpc.CoreServicer):
         )
 
     def ConnectService(
-        self, request: core_pb2.ServiceEndpoint, context: grpc.ServicerContext
+        self, request: core_pb2.ServiceEndpoint, context: Context
     ) -> core_pb2.ConnectReply:
-        """Attach everything that this incarnation serves."""
-        incarnation = Incarnation(
-            request.name, request.epoch, request.address, request.grant_address, request.token
-        )
-
         def connect() -> core_pb2.ConnectReply:
-            results = self._directory.connect(incarnation)
+            results = self._directory.connect(request)
             problems = [
-                core_pb2.DeviceProblem(
-                    guest=device.identity.guest, device=device.identity.name, problem=problem
-                )
-                for device, problem in results
+                core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=problem)
+                for d, problem in results
                 if problem
             ]
             return core_pb2.ConnectReply(problems=problems, attached=len(results) - len(problems))
 
         return self._answer(context, connect)
 
-    def CreateGuest(
-        self, request: core_pb2.GuestConfig, context: grpc.ServicerContext
-    ) -> core_pb2.GuestStatus:
-        """Build it, or leave nothing."""
+    def CreateGuest(self, request: core_pb2.GuestConfig, context: Context) -> core_pb2.GuestStatus:
 
         def create() -> core_pb2.GuestStatus:
             if request.name in self._guests:
-                raise Exists(f"guest {request.name} exists already")
+                raise PeerFault(f"guest {request.name} exists already", Refusal.EXISTS)
             self._admit(request)
             guest = build(request, self._scheduler, self._directory, self.events)
             self._guests[request.name] = guest
@@ -104,9 +82,8 @@ class Control(core_pb2_grpc.CoreServicer):
         return self._answer(context, create)
 
     def LoadGuest(
-        self, request_iterator: Iterator[core_pb2.MemoryChunk], context: grpc.ServicerContext
+        self, request_iterator: Iterator[core_pb2.MemoryChunk], context: Context
     ) -> core_pb2.GuestStatus:
-        """Copy chunks as they come."""
 
         def load() -> core_pb2.GuestStatus:
             guest: Guest | None = None
@@ -121,34 +98,19 @@ class Control(core_pb2_grpc.CoreServicer):
 
         return self._answer(context, load)
 
-    def StartGuest(
-        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
-    ) -> core_pb2.GuestStatus:
-        """CREATED to RUNNING."""
+    def StartGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.GuestStatus:
         return self._change(context, request, Guest.start)
 
-    def PauseGuest(
-        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
-    ) -> core_pb2.GuestStatus:
-        """RUNNING to PAUSED."""
+    def PauseGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.GuestStatus:
         return self._change(context, request, Guest.pause)
 
-    def ResumeGuest(
-        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
-    ) -> core_pb2.GuestStatus:
-        """PAUSED to RUNNING."""
+    def ResumeGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.GuestStatus:
         return self._change(context, request, Guest.resume)
 
-    def StopGuest(
-        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
-    ) -> core_pb2.GuestStatus:
-        """Anything to ENDED."""
+    def StopGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.GuestStatus:
         return self._change(context, request, Guest.stop)
 
-    def DestroyGuest(
-        self, request: core_pb2.GuestRef, context: grpc.ServicerContext
-    ) -> core_pb2.DestroyReply:
-        """Forget it."""
+    def DestroyGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.DestroyReply:
 
         def destroy() -> core_pb2.DestroyReply:
             self._find(request.name).destroy()
@@ -157,24 +119,17 @@ class Control(core_pb2_grpc.CoreServicer):
 
         return self._answer(context, destroy)
 
-    def ListGuests(
-        self, request: core_pb2.ListRequest, context: grpc.ServicerContext
-    ) -> core_pb2.GuestList:
-        """All guests, by name; never waits for a change under way."""
+    def ListGuests(self, request: core_pb2.ListRequest, context: Context) -> core_pb2.GuestList:
         guests = sorted(self._guests.copy().items())
         return core_pb2.GuestList(guests=[status_of(guest, self._directory) for _, guest in guests])
 
     def WatchEvents(
-        self, request: core_pb2.WatchRequest, context: grpc.ServicerContext
+        self, request: core_pb2.WatchRequest, context: Context
     ) -> Iterator[core_pb2.Event]:
-        """Until the caller or the core goes away."""
-        watcher = self.events.watch()
-        context.add_callback(watcher.close)
+        context.add_callback(self.events.nudge)
+        events = self.events.watch(lambda: not context.is_active())
         context.send_initial_metadata(())  # the watch has begun: what follows is not missed
-        try:
-            yield from watcher
-        finally:
-            self.events.forget(watcher)
+        return events
 
     def close(self) -> None:
         """End all guests and give everything back."""
@@ -186,7 +141,7 @@ class Control(core_pb2_grpc.CoreServicer):
 
     def _find(self, name: str) -> Guest:
         if name not in self._guests:
-            raise NoSuchGuest(f"no guest is named {name}")
+            raise PeerFault(f"no guest is named {name}", Refusal.NOT_FOUND)
         return self._guests[name]
 
     def _memory_used(self) -> int:
@@ -202,7 +157,7 @@ class Control(core_pb2_grpc.CoreServicer):
 
     def _change(
         self,
-        context: grpc.ServicerContext,
+        context: Context,
         request: core_pb2.GuestRef,
         change: Callable[[Guest], None],
     ) -> core_pb2.GuestStatus:
@@ -213,11 +168,12 @@ class Control(core_pb2_grpc.CoreServicer):
 
         return self._answer(context, run)
 
-    def _answer(self, context: grpc.ServicerContext, call: Callable[[], R]) -> R:
+    def _answer(self, context: Context, call: Callable[[], R]) -> R:
         try:
             with self._changing:
                 return call()
-        except (PeerFault, EnvironmentFault) as error:
-            code = next(code for kind, code in _CODES if isinstance(error, kind))
-            context.abort(code, str(error))
-            raise AssertionError("abort raises") from None
+        except PeerFault as fault:
+            context.abort(_CODES[fault.refusal], str(fault))
+        except EnvironmentFault as fault:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(fault))
+        raise AssertionError("abort raises")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from microhypervisor import lifecycle
-from microhypervisor.bus import AddressMap, PowerPort, VcpuBus
+from microhypervisor.bus import AddressMap, VcpuBus
 from microhypervisor.cpu.protocol import Complex, Registers, Stop
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
@@ -135,7 +135,7 @@ class Guest:
             self.state = lifecycle.after(verb, self.state, self.name)
         self._events.emit(core_pb2.Event(kind=event, guest=self.name))
 
-    def _power(self, port: PowerPort, value: int) -> None:
+    def _power(self, port: core_pb2.PowerPort, value: int) -> None:
         reason = _POWER_REASON[port.action]
         status = value & 0xFF if reason == core_pb2.END_EXIT else 0
         self._finish(End(reason, status))
@@ -160,8 +160,7 @@ class Guest:
         for device in self.devices:
             device.quiesce()
         for device in self.devices:
-            if self._directory.epoch_of(device) is not None:
-                device.wait_drained(DRAIN_TIMEOUT_S)
+            device.wait_drained(DRAIN_TIMEOUT_S)
         self._announce_end()
 
     def _announce_end(self) -> None:

@@ -12,17 +12,7 @@ their part of the window, so nothing new may be submitted.
 from dataclasses import dataclass
 
 from microhypervisor.virtio.virtqueue import Segment
-
-
-@dataclass(slots=True)
-class PortAccess:
-    """One legacy access: `offset` from the device's first port; `value` is the answer of a read."""
-
-    offset: int
-    size: int
-    write: bool
-    value: int
-    done: bool = False
+from protos import io_pb2
 
 
 @dataclass(slots=True)
@@ -38,7 +28,8 @@ class InFlight:
     writable: list[Segment]
     readable_bytes: int
     writable_bytes: int
-    access: PortAccess | None = None
+    access: io_pb2.Access | None = None  # of a legacy port; the value is the answer of a read
+    done: bool = False  # an access that has been answered
 
 
 class InflightLog:

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from microhypervisor.errors import PeerFault
+from microhypervisor.errors import PeerFault, Refusal
 
 
 class GuestState(Enum):
@@ -12,10 +12,6 @@ class GuestState(Enum):
     RUNNING = 1
     PAUSED = 2
     ENDED = 3
-
-
-class WrongState(PeerFault):
-    """The guest is not in a state in which this can be done."""
 
 
 _NEXT = {
@@ -33,8 +29,9 @@ _NEXT = {
 
 
 def after(verb: str, state: GuestState, guest: str) -> GuestState:
-    """The state that `verb` leads to; WrongState if it cannot be done now."""
+    """The state that `verb` leads to; PeerFault if it cannot be done now."""
     if (verb, state) not in _NEXT:
         able = " or ".join(s.name.lower() for v, s in _NEXT if v == verb)
-        raise WrongState(f"cannot {verb} guest {guest}: it is {state.name.lower()}, not {able}")
+        wrong = f"cannot {verb} guest {guest}: it is {state.name.lower()}, not {able}"
+        raise PeerFault(wrong, Refusal.WRONG_STATE)
     return _NEXT[verb, state]

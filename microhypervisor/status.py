@@ -34,20 +34,8 @@ def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus
 
 
 def _device(device: ServedDevice, epoch: int | None) -> core_pb2.DeviceStatus:
-    counters, identity = device.counters, device.identity
-    return core_pb2.DeviceStatus(
-        name=identity.name,
-        model=identity.model,
-        service=identity.service,
-        epoch=epoch or 0,
-        attached=epoch is not None,
-        needs_reset=device.needs_reset,
-        requests=counters.requests,
-        completions=counters.completions,
-        bytes_from_guest=counters.bytes_from_guest,
-        bytes_to_guest=counters.bytes_to_guest,
-        in_flight=len(device.log),
-        replayed=counters.replayed,
-        dropped=counters.dropped,
-        interrupts=counters.interrupts,
-    )
+    status = core_pb2.DeviceStatus()
+    status.CopyFrom(device.status)
+    status.epoch, status.attached = epoch or 0, epoch is not None
+    status.in_flight = len(device.log)
+    return status

@@ -9,14 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from microhypervisor.devices.channel import GrpcChannel
 from microhypervisor.devices.served import ServedDevice
-from microhypervisor.devices.session import Incarnation, Session
-from microhypervisor.errors import PeerFault
+from microhypervisor.devices.session import Session
+from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from protos import core_pb2
-
-
-class NotConnected(PeerFault):
-    """No incarnation of that service OS is known, or the one known is gone."""
 
 
 class ServiceDirectory:
@@ -24,32 +20,33 @@ class ServiceDirectory:
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
-        self._incarnations: dict[str, Incarnation] = {}
+        self._endpoints: dict[str, core_pb2.ServiceEndpoint] = {}
         self._sessions: dict[ServedDevice, Session | None] = {}
         self._lock = threading.Lock()
 
-    def connect(self, incarnation: Incarnation) -> list[tuple[ServedDevice, str]]:
+    def connect(self, endpoint: core_pb2.ServiceEndpoint) -> list[tuple[ServedDevice, str]]:
         """Attach every device of this service OS; returns each with its problem, if any."""
-        known = self._incarnations.get(incarnation.service)
-        if known and incarnation.epoch <= known.epoch:
-            raise PeerFault(f"epoch {incarnation.epoch} is not after {known.epoch}")
-        self._incarnations[incarnation.service] = incarnation
-        kind, name, epoch = core_pb2.EVENT_SERVICE_CONNECTED, incarnation.service, incarnation.epoch
+        known = self._endpoints.get(endpoint.name)
+        if known and endpoint.epoch <= known.epoch:
+            raise PeerFault(f"epoch {endpoint.epoch} is not after {known.epoch}")
+        self._endpoints[endpoint.name] = endpoint
+        kind, name, epoch = core_pb2.EVENT_SERVICE_CONNECTED, endpoint.name, endpoint.epoch
         self._events.emit(core_pb2.Event(kind=kind, service=name, epoch=epoch))
         with self._lock:
-            devices = [d for d in self._sessions if d.identity.service == incarnation.service]
+            devices = [d for d in self._sessions if d.config.service == endpoint.name]
         if not devices:
             return []
         with ThreadPoolExecutor(min(8, len(devices))) as pool:
-            problems = pool.map(lambda device: self._attach(device, incarnation), devices)
+            problems = pool.map(lambda device: self._attach(device, endpoint), devices)
             return list(zip(devices, problems, strict=True))
 
     def add(self, device: ServedDevice) -> str:
         """Attach a new device; returns the problem or an empty text."""
-        incarnation = self._incarnations.get(device.identity.service)
-        if incarnation is None:
-            raise NotConnected(f"service {device.identity.service} is not connected")
-        problem = self._attach(device, incarnation)
+        endpoint = self._endpoints.get(device.config.service)
+        if endpoint is None:
+            missing = f"service {device.config.service} is not connected"
+            raise PeerFault(missing, Refusal.NOT_CONNECTED)
+        problem = self._attach(device, endpoint)
         if problem:
             self.remove(device)
         return problem
@@ -66,13 +63,13 @@ class ServiceDirectory:
         session = self._sessions.get(device)
         return session.epoch if session and session.attached else None
 
-    def _attach(self, device: ServedDevice, incarnation: Incarnation) -> str:
+    def _attach(self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint) -> str:
         with self._lock:
             old = self._sessions.get(device)
         if old:
             old.close()
-        channel = GrpcChannel(incarnation.address, incarnation.grant_address)
-        session = Session(device, incarnation, channel, self._lost, self._replayed)
+        channel = GrpcChannel(endpoint.address, endpoint.grant_address)
+        session = Session(device, endpoint, channel, self._lost, self._replayed)
         with self._lock:
             self._sessions[device] = session
         problem = session.open()
@@ -89,8 +86,8 @@ class ServiceDirectory:
     def _emit(
         self, kind: core_pb2.EventKind.ValueType, session: Session, text: str = "", count: int = 0
     ) -> None:
-        identity = session.device.identity
+        device = session.device
         event = core_pb2.Event(kind=kind, epoch=session.epoch, text=text, count=count)
-        event.guest, event.device = identity.guest, identity.name
-        event.service = identity.service
+        event.guest, event.device = device.guest, device.config.name
+        event.service = device.config.service
         self._events.emit(event)

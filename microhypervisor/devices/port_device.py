@@ -7,13 +7,13 @@ dies. Writes are posted; a read makes its vCPU wait.
 import threading
 from collections.abc import Callable
 
-from microhypervisor.devices.served import Identity, ServedDevice
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault
-from microhypervisor.inflight import InFlight, PortAccess
+from microhypervisor.inflight import InFlight
 from microhypervisor.limits import MAX_BATCH, MAX_SLOTS
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
-from protos import io_pb2
+from protos import core_pb2, io_pb2
 
 
 def all_ones(size: int) -> int:
@@ -26,15 +26,14 @@ class PortDevice(ServedDevice):
 
     def __init__(
         self,
-        identity: Identity,
+        guest: str,
+        config: core_pb2.DeviceConfig,
         memory: GuestMemory,
         notice: Callable[[str], None],
-        base: int,
-        count: int,
     ) -> None:
-        super().__init__(identity, memory, notice)
-        self.base = base
-        self.count = count
+        super().__init__(guest, config, memory, notice)
+        self.base = config.ports.base
+        self.count = config.ports.count
         self._changed = threading.Condition(self.lock)  # a slot came free, or a read was answered
         self._free: list[int] = []
         self._fresh: list[InFlight] = []
@@ -43,15 +42,16 @@ class PortDevice(ServedDevice):
     def port_in(self, port: int, size: int) -> int:
         """A guest read; waits for the service OS, however long that takes."""
         with self.lock:
-            access = PortAccess(port - self.base, size, False, all_ones(size))
-            self._submit(access)
-            self._changed.wait_for(lambda: access.done or self._closed)
+            access = io_pb2.Access(offset=port - self.base, size=size, value=all_ones(size))
+            if entry := self._submit(access):
+                self._changed.wait_for(lambda: entry.done or self._closed)
             return access.value
 
     def port_out(self, port: int, size: int, value: int) -> None:
         """A guest write; waits only while too many are in flight."""
         with self.lock:
-            self._submit(PortAccess(port - self.base, size, True, value))
+            access = io_pb2.Access(offset=port - self.base, size=size, write=True, value=value)
+            self._submit(access)
 
     def can_post(self) -> bool:
         """Whether a write now would not wait (it still may, if another vCPU is faster)."""
@@ -81,25 +81,24 @@ class PortDevice(ServedDevice):
 
     def _describe(self, attached: io_pb2.Attached) -> None:
         if attached.device_id or not 0 < attached.slots <= MAX_SLOTS:
-            raise PeerFault(
-                f"device {self.identity.name}: {self.identity.model} is not a port device"
-            )
+            raise PeerFault(f"device {self.config.name}: {self.config.model} is not a port device")
         self._free = list(range(attached.slots))
 
     def _activation(self) -> io_pb2.CoreMessage | None:
         return None
 
-    def _submit(self, access: PortAccess) -> None:
+    def _submit(self, access: io_pb2.Access) -> InFlight | None:
         self._changed.wait_for(lambda: self._free or self._closed)
         if self._closed:
-            return
+            return None
         generation = self.log.next_generation()
         entry = InFlight(self._free.pop(), generation, 0, 0, b"", [], [], 0, 0, access)
         self.log.submit(entry)
         self._fresh.append(entry)
-        self.counters.requests += 1
-        self.counters.bytes_from_guest += access.size if access.write else 0
+        self.status.requests += 1
+        self.status.bytes_from_guest += access.size if access.write else 0
         self.ring()
+        return entry
 
     def _finish(
         self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
@@ -109,8 +108,8 @@ class PortDevice(ServedDevice):
             assert access is not None
             if not access.write:
                 access.value = completion.value & all_ones(access.size)
-                self.counters.bytes_to_guest += access.size
-            access.done = True
+                self.status.bytes_to_guest += access.size
+            entry.done = True
             self._free.append(entry.slot)
         self._changed.notify_all()
         return False

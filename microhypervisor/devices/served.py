@@ -10,58 +10,37 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight, InflightLog
 from microhypervisor.limits import MAX_CONTROL, MAX_STATE
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
-from protos import io_pb2
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened so far; read by anyone, written under the device's lock."""
-
-    requests: int = 0
-    completions: int = 0
-    bytes_from_guest: int = 0
-    bytes_to_guest: int = 0
-    replayed: int = 0
-    dropped: int = 0
-    interrupts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a device is and who serves it; model and spec are opaque."""
-
-    guest: str
-    name: str
-    service: str
-    model: str
-    spec: str
-    inline_payload: bool
+from protos import core_pb2, io_pb2
 
 
 class ServedDevice(ABC):
     """State of a device across all incarnations of its service OS."""
 
     def __init__(
-        self, identity: Identity, memory: GuestMemory, notice: Callable[[str], None]
+        self,
+        guest: str,
+        config: core_pb2.DeviceConfig,
+        memory: GuestMemory,
+        notice: Callable[[str], None],
     ) -> None:
-        self.identity = identity
+        self.guest = guest
+        self.config = config
         self.memory = memory
-        self.counters = Counters()
+        self.status = core_pb2.DeviceStatus(
+            name=config.name, model=config.model, service=config.service
+        )  # its counters are written under the lock, read by anyone
         self.log = InflightLog()
         self.state = b""
-        self.needs_reset = ""
+        self.served = False  # by an incarnation that attached and has not gone
         self.doorbell = os.eventfd(0, os.EFD_CLOEXEC)
         self.lock = threading.Lock()
-        self.parking: frozenset[int] = (
-            frozenset()
-        )  # queues whose requests wait for the world outside
+        self.parking: frozenset[int] = frozenset()  # queues that wait for the world outside
         self.notice = notice  # tells the operator why the device needs a reset
         self._seen: io_pb2.Attached | None = None
         self._control: deque[io_pb2.CoreMessage] = deque()
@@ -95,7 +74,8 @@ class ServedDevice(ABC):
             self._control.clear()
             self._forget_fresh()
             entries = self.log.begin_epoch()
-            self.counters.replayed += len(entries)
+            self.status.replayed += len(entries)
+            self.served = True
             return self._activation(), entries
 
     def _forget_fresh(self) -> None:  # noqa: B027  most kinds have nothing of the sort
@@ -111,14 +91,12 @@ class ServedDevice(ABC):
         if seen is None:
             self._describe(attached)
             self._seen = attached
-        elif (seen.device_id, seen.features, seen.queues, seen.slots) != (
-            attached.device_id,
-            attached.features,
-            attached.queues,
-            attached.slots,
-        ) or len(seen.config_space) != len(attached.config_space):
-            raise PeerFault(f"device {self.identity.name} is not what the guest has seen before")
-        elif seen.config_space != attached.config_space:
+            return
+        changed = seen.config_space != attached.config_space
+        seen.config_space = attached.config_space
+        if seen != attached:
+            raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
+        if changed:
             self.change_config(attached.config_space)
 
     @abstractmethod
@@ -131,7 +109,7 @@ class ServedDevice(ABC):
 
     def change_config(self, config_space: bytes) -> None:
         """The service OS changed the configuration space; PeerFault where there is none."""
-        raise PeerFault(f"device {self.identity.name} has no configuration space")
+        raise PeerFault(f"device {self.config.name} has no configuration space")
 
     @abstractmethod
     def listen(self) -> bool:
@@ -153,10 +131,10 @@ class ServedDevice(ABC):
         Anything of another epoch, slot or generation, or longer than what was writable, is
         dropped and counted.
         """
-        log, counters = self.log, self.counters
+        log, status = self.log, self.status
         with self.lock:
             if message.epoch != epoch:
-                counters.dropped += max(1, len(message.completions))
+                status.dropped += max(1, len(message.completions))
                 return
             settled = log.settled
             done: list[tuple[InFlight, io_pb2.Completion]] = []
@@ -164,28 +142,35 @@ class ServedDevice(ABC):
                 entry = log.find(completion.slot, completion.generation)
                 if entry is None:
                     if not log.absorb_orphan(completion.slot, completion.generation):
-                        counters.dropped += 1
+                        status.dropped += 1
                 elif completion.written > entry.writable_bytes:
-                    counters.dropped += 1
+                    status.dropped += 1
                 else:
                     log.retire(entry)
                     done.append((entry, completion))
             if message.HasField("state") and len(message.state) <= MAX_STATE:
                 self.state = message.state
-            counters.completions += len(done)
+            status.completions += len(done)
             interrupt = self._finish(done, window) if done else False
             if interrupt or message.interrupt:
-                counters.interrupts += 1
+                status.interrupts += 1
                 self._interrupt()
             if log.idle:
                 self._drained.notify_all()
         if log.settled and not settled:
             self.ring()
 
-    def wait_drained(self, timeout_s: float) -> bool:
-        """Whether the service OS answered everything in time."""
+    def lost(self) -> None:
+        """The incarnation that served it is gone."""
+        self.served = False
         with self.lock:
-            return self._drained.wait_for(lambda: self.log.idle, timeout_s)
+            self._drained.notify_all()
+
+    def wait_drained(self, timeout_s: float) -> bool:
+        """Whether the incarnation that serves now answered everything in time."""
+        with self.lock:
+            self._drained.wait_for(lambda: self.log.idle or not self.served, timeout_s)
+            return self.log.idle
 
     def close(self) -> None:
         """Give the doorbell back; no session is left."""

@@ -8,7 +8,6 @@ completions and puts them into the used ring. They meet only in the device's loc
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from microhypervisor.devices.channel import Channel, ChannelClosed
 from microhypervisor.devices.served import ServedDevice
@@ -22,18 +21,7 @@ from microhypervisor.limits import (
     SLOT_STRIDE,
 )
 from microhypervisor.memory.window import GrantWindow
-from protos import io_pb2
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Where an incarnation of a service OS is reached."""
-
-    service: str
-    epoch: int
-    address: str
-    grant_address: str
-    token: str
+from protos import core_pb2, io_pb2
 
 
 class Session:
@@ -42,16 +30,16 @@ class Session:
     def __init__(
         self,
         device: ServedDevice,
-        incarnation: Incarnation,
+        endpoint: core_pb2.ServiceEndpoint,
         channel: Channel,
         lost: Callable[["Session", str], None],
         replayed: Callable[["Session", int], None],
     ) -> None:
         self.device = device
-        self.epoch = incarnation.epoch
+        self.epoch = endpoint.epoch
         self.attached = False
         self.problem = ""
-        self._token = incarnation.token
+        self._token = endpoint.token
         self._channel = channel
         self._lost = lost
         self._replayed = replayed
@@ -60,7 +48,7 @@ class Session:
         self._closing = False
         self._sending = threading.Lock()
         self._owed: set[tuple[int, int]] = set()  # replayed requests that others wait for
-        name = f"{device.identity.guest}/{device.identity.name}"
+        name = f"{device.guest}/{device.config.name}"
         self._thread = threading.Thread(target=self._receive, name=f"session {name}", daemon=True)
 
     def open(self) -> str:
@@ -87,15 +75,12 @@ class Session:
             self._thread.join()
 
     def _grant(self) -> None:
-        identity = self.device.identity
-        if identity.inline_payload:
-            return
-        name = f"{identity.guest}/{identity.name}"
-        self._window = GrantWindow(name, MAX_SLOTS, SLOT_STRIDE)
-        grant = io_pb2.Grant(
-            epoch=self.epoch, token=self._token, guest=identity.guest, device=identity.name
-        )
-        self._channel.grant(grant, self._window.fd)
+        guest, config = self.device.guest, self.device.config
+        if not config.inline_payload:
+            self._window = GrantWindow(f"{guest}/{config.name}", MAX_SLOTS, SLOT_STRIDE)
+            grant = io_pb2.Grant(epoch=self.epoch, token=self._token)
+            grant.guest, grant.device = guest, config.name
+            self._channel.grant(grant, self._window.fd)
 
     def _receive(self) -> None:
         device = self.device
@@ -122,6 +107,7 @@ class Session:
         with self._sending:
             if self._window:
                 self._window.close()
+        self.device.lost()
         if was_attached:
             self._lost(self, problem)
         else:
@@ -184,19 +170,12 @@ class Session:
             self._replayed(self, len(entries))
 
     def _attach(self) -> io_pb2.CoreMessage:
-        identity = self.device.identity
-        attach = io_pb2.Attach(
-            epoch=self.epoch,
-            token=self._token,
-            guest=identity.guest,
-            device=identity.name,
-            model=identity.model,
-            spec=identity.spec,
-            state=self.device.state,
-        )
+        device, config = self.device, self.device.config
+        attach = io_pb2.Attach(epoch=self.epoch, token=self._token, guest=device.guest)
+        attach.device, attach.model, attach.spec = config.name, config.model, config.spec
+        attach.state = device.state
         if self._window:
-            attach.window.bytes = self._window.size
-            attach.window.stride = self._window.stride
+            attach.window.bytes, attach.window.stride = self._window.size, self._window.stride
         return io_pb2.CoreMessage(attach=attach)
 
     def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
@@ -217,15 +196,9 @@ class Session:
         return io_pb2.CoreMessage(batch=batch)
 
     def _request(self, entry: InFlight) -> io_pb2.Request:
-        access = entry.access
-        if access is not None:
-            return io_pb2.Request(
-                slot=entry.slot,
-                generation=entry.generation,
-                access=io_pb2.Access(
-                    offset=access.offset, size=access.size, write=access.write, value=access.value
-                ),
-            )
+        slot, generation = entry.slot, entry.generation
+        if entry.access is not None:
+            return io_pb2.Request(slot=slot, generation=generation, access=entry.access)
         ram, window = self.device.memory.view, self._window
         inline = window is None or not window.fits(entry.readable_bytes, entry.writable_bytes)
         payload = b""
@@ -233,10 +206,10 @@ class Session:
             payload = b"".join(ram[at : at + length] for at, length in entry.readable)
         else:
             assert window is not None
-            window.offer(entry.slot, ram, entry.readable, entry.writable_bytes)
+            window.offer(slot, ram, entry.readable, entry.writable_bytes)
         return io_pb2.Request(
-            slot=entry.slot,
-            generation=entry.generation,
+            slot=slot,
+            generation=generation,
             queue=entry.queue,
             header=entry.header,
             readable=entry.readable_bytes,

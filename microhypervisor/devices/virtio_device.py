@@ -6,7 +6,7 @@ does not hand a head out twice; and a guest that breaks a rule makes only its ow
 
 from collections.abc import Callable
 
-from microhypervisor.devices.served import Identity, ServedDevice
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import GuestFault, PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.limits import MAX_BATCH, MAX_QUEUE_SIZE, MAX_QUEUES, MAX_SLOTS
@@ -24,16 +24,20 @@ from microhypervisor.virtio.transport import (
     Transport,
 )
 from microhypervisor.virtio.virtqueue import Chain, Segment, Virtqueue
-from protos import io_pb2
+from protos import core_pb2, io_pb2
 
 
 class VirtioDevice(ServedDevice):
     """Registers at one MMIO page, queues in guest RAM, requests to a service OS."""
 
     def __init__(
-        self, identity: Identity, memory: GuestMemory, notice: Callable[[str], None]
+        self,
+        guest: str,
+        config: core_pb2.DeviceConfig,
+        memory: GuestMemory,
+        notice: Callable[[str], None],
     ) -> None:
-        super().__init__(identity, memory, notice)
+        super().__init__(guest, config, memory, notice)
         self.transport = Transport(0, 0, b"", [])
         self._queues: list[Virtqueue] = []
         self._slot_base: list[int] = []
@@ -70,7 +74,7 @@ class VirtioDevice(ServedDevice):
                         self._stop(str(fault))
                         break
                     entries += [self._submit(queue.index, chain) for chain in chains]
-            self.counters.requests += len(entries)
+            self.status.requests += len(entries)
             return entries
 
     def listen(self) -> bool:
@@ -92,15 +96,13 @@ class VirtioDevice(ServedDevice):
         """See ServedDevice."""
         with self.lock:
             if len(config_space) != len(self.transport.config):
-                raise PeerFault(
-                    f"device {self.identity.name}: the configuration space changed size"
-                )
+                raise PeerFault(f"device {self.config.name}: the configuration space changed size")
             self.transport.config = config_space
             self.transport.config_generation = (self.transport.config_generation + 1) & 0xFFFFFFFF
             self._interrupt_config()
 
     def _describe(self, attached: io_pb2.Attached) -> None:
-        name = self.identity.name
+        name = self.config.name
         sizes = [queue.max_size for queue in attached.queues]
         if not attached.device_id or not 0 < len(sizes) <= MAX_QUEUES or sum(sizes) > MAX_SLOTS:
             raise PeerFault(
@@ -152,11 +154,11 @@ class VirtioDevice(ServedDevice):
         for queue in self._queues:
             queue.disable()
         self.log.orphan_all()
-        self.needs_reset = ""
+        self.status.needs_reset = ""
         self.tell(io_pb2.CoreMessage(reset=io_pb2.Reset()))
 
     def _stop(self, reason: str) -> None:
-        self.needs_reset = reason
+        self.status.needs_reset = reason
         self.transport.status |= v.NEEDS_RESET
         self.notice(reason)
         self._interrupt_config()
@@ -181,7 +183,7 @@ class VirtioDevice(ServedDevice):
             chain.writable_bytes,
         )
         self.log.submit(entry)
-        self.counters.bytes_from_guest += entry.readable_bytes
+        self.status.bytes_from_guest += entry.readable_bytes
         return entry
 
     def _split(self, segments: list[Segment], wanted: int) -> tuple[bytes, list[Segment]]:
@@ -207,7 +209,7 @@ class VirtioDevice(ServedDevice):
         for entry, completion in done:
             written = completion.written
             if written:
-                self.counters.bytes_to_guest += written
+                self.status.bytes_to_guest += written
                 if window is None or not window.fits(entry.readable_bytes, entry.writable_bytes):
                     data = memoryview(completion.payload[:written].ljust(written, b"\0"))
                 else:
