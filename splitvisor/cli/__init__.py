@@ -1,0 +1,1 @@
+"""The command line, `splitvisor`: one file per command, and what they share."""

@@ -1,0 +1,80 @@
+"""Asking a running machine: which one, and the call itself."""
+
+import os
+import select
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from drivers.options import nearest
+from protos import operator_pb2 as operator
+from protos import operator_pb2_grpc as operator_grpc
+from splitvisor.errors import UserError
+from splitvisor.supervisor import rpc
+from splitvisor.supervisor.run_directory import Running, running
+
+ANSWER = 5.0  # seconds for an answer that needs no waiting
+END = 60.0  # seconds for a machine to end; flushing disks may take long
+
+
+def choose(root: Path, name: str) -> Running:
+    """The machine of that name, or the only one if the name is empty."""
+    machines = running(root)
+    if not machines:
+        raise UserError(f"no machine runs under {root}: start one with 'splitvisor up'")
+    if not name and len(machines) == 1:
+        return machines[0]
+    names = [machine.name for machine in machines]
+    if not name:
+        raise UserError(f"which machine? There are {', '.join(names)}")
+    if name not in names:
+        raise UserError(f"no machine {name!r} runs{nearest(name, names)}")
+    return machines[names.index(name)]
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """MACHINE/PART into both; either may be empty."""
+    machine, _, part = text.partition("/")
+    return machine, part
+
+
+def status(machine: Running) -> operator.MachineStatus:
+    """The machine's status."""
+    reply: operator.MachineStatus = _ask(machine, "Status", operator.StatusRequest(), ANSWER)
+    return reply
+
+
+def stop(machine: Running, guest: str) -> None:
+    """End a guest, or with an empty name the machine; comes back when it is gone."""
+    pidfd = _pidfd(machine)
+    _ask(machine, "Stop", operator.StopRequest(guest=guest), END)
+    if not guest and pidfd is not None:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(END * 1000)
+    if pidfd is not None:
+        os.close(pidfd)
+
+
+def kill_service(machine: Running, service: str) -> operator.KillServiceReply:
+    """SIGKILL a service OS, the only one if the name is empty."""
+    request = operator.KillServiceRequest(name=service)
+    reply: operator.KillServiceReply = _ask(machine, "KillService", request, ANSWER)
+    return reply
+
+
+def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:
+    with rpc.channel(machine.operator_socket) as channel:
+        stub = operator_grpc.OperatorStub(channel)
+        try:
+            return getattr(stub, method)(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise rpc.failure(f"machine {machine.name} (pid {machine.pid})", error) from None
+
+
+def _pidfd(machine: Running) -> int | None:
+    try:
+        return os.pidfd_open(machine.pid)
+    except ProcessLookupError:
+        return None

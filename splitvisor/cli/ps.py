@@ -1,0 +1,40 @@
+"""`splitvisor ps`: what runs, and what serves it."""
+
+import json
+from pathlib import Path
+
+import click
+
+from splitvisor.cli import client, render
+from splitvisor.cli.launch import note
+from splitvisor.supervisor.failure import MachineError
+from splitvisor.supervisor.run_directory import running
+
+_EPILOG = """
+\b
+Examples:
+  splitvisor ps
+  splitvisor ps --json | jq '.machines[].guests[] | {name, state}'
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--json", "as_json", is_flag=True, help="Print everything there is to know as JSON.")
+@click.pass_obj
+def ps(root: Path, as_json: bool) -> None:
+    """Show the machines that run, their guests and devices, and which process serves each."""
+    machines = []
+    for machine in running(root):
+        try:
+            machines.append(client.status(machine))
+        except MachineError as error:
+            note(f"{error}; it may be starting or ending")
+    if as_json:
+        click.echo(json.dumps({"machines": [render.plain(m) for m in machines]}, indent=2))
+    elif not machines:
+        click.echo("no machine runs")
+    else:
+        console = render.console()
+        for status in machines:
+            console.print(render.guests_table(status))
+            console.print(render.devices_table(status))

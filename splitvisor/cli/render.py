@@ -1,0 +1,159 @@
+"""Status messages as tables for people and as plain values for JSON."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import Message
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from protos import core_pb2 as core
+from protos import operator_pb2 as operator
+from splitvisor.cli.narrate import CPU_NAMES, end_of
+from splitvisor.units import format_size
+
+WIDE = 200  # columns where there is no terminal that says how many it has
+_STATES = {
+    core.GUEST_CREATED: "created",
+    core.GUEST_RUNNING: "running",
+    core.GUEST_PAUSED: "paused",
+}
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, or wide."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """All fields by name; an enum as the lower-case rest of its name (GUEST_RUNNING: running)."""
+    return {
+        field.name: _plain_field(field, getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+    }
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes in three digits or so."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def state_text(guest: core.GuestStatus) -> str:
+    """What a guest is doing, or how it ended."""
+    if guest.state == core.GUEST_ENDED:
+        return f"ended, {end_of(guest.end_reason, guest.exit_status)}"
+    return _STATES[guest.state]
+
+
+def guests_table(machine: operator.MachineStatus) -> Table:
+    """One line per guest."""
+    table = _table(
+        f"machine {machine.name}: supervisor pid {machine.supervisor_pid}, "
+        f"core pid {machine.core_pid}, {machine.run_dir}",
+        ("guest", "state", "cpu", "memory", "vcpus", "exits"),
+        right=("memory", "vcpus", "exits"),
+    )
+    for guest in machine.guests:
+        table.add_row(
+            guest.name,
+            state_text(guest),
+            CPU_NAMES[guest.cpu],
+            format_size(guest.memory),
+            str(len(guest.vcpus)),
+            f"{sum(vcpu.exits for vcpu in guest.vcpus):,}",
+        )
+    return table
+
+
+def devices_table(machine: operator.MachineStatus) -> Table:
+    """One line per device: what serves it, and what went through it."""
+    table = _table(
+        None,
+        (
+            *("device", "model", "served by", "requests", "from guest", "to guest"),
+            *("in flight", "replayed", "remarks"),
+        ),
+        right=("requests", "from guest", "to guest", "in flight", "replayed"),
+    )
+    pids = {service.name: service for service in machine.services}
+    for guest in machine.guests:
+        for device in guest.devices:
+            table.add_row(
+                f"{guest.name}/{device.name}",
+                device.model,
+                served_by(device, pids.get(device.service)),
+                f"{device.requests:,}",
+                bytes_text(device.bytes_from_guest),
+                bytes_text(device.bytes_to_guest),
+                str(device.in_flight),
+                str(device.replayed),
+                _remarks(device),
+            )
+    return table
+
+
+def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
+    """One line per service OS."""
+    table = _table(
+        None,
+        (
+            *("machine", "service", "state", "pid", "epoch", "uptime"),
+            *("deaths", "last death", "last outage"),
+        ),
+        right=("pid", "epoch", "uptime", "deaths", "last outage"),
+    )
+    for machine in machines:
+        for service in machine.services:
+            table.add_row(
+                machine.name,
+                service.name,
+                operator.ServiceState.Name(service.state).removeprefix("SERVICE_").lower(),
+                str(service.pid),
+                str(service.epoch),
+                f"{service.uptime_s:.1f} s",
+                str(service.deaths),
+                service.last_death or "-",
+                f"{service.last_outage_ms:.0f} ms" if service.last_outage_ms else "-",
+            )
+    return table
+
+
+def served_by(device: core.DeviceStatus, service: operator.ServiceStatus | None) -> str:
+    """`service (pid 123, epoch 2)`; nobody while its service OS is dead."""
+    if not device.attached or service is None or service.epoch != device.epoch:
+        return f"nobody ({device.service} is away)"
+    return f"{device.service} (pid {service.pid}, epoch {device.epoch})"
+
+
+def _remarks(device: core.DeviceStatus) -> str:
+    dropped = f"{device.dropped} messages dropped" if device.dropped else ""
+    reset = f"needs reset: {device.needs_reset}" if device.needs_reset else ""
+    return "; ".join(filter(None, (reset, dropped)))
+
+
+def _table(title: str | None, columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _plain_field(field: Any, value: Any) -> Any:
+    if field.is_repeated:
+        return [_plain_value(field, item) for item in value]
+    return _plain_value(field, value)
+
+
+def _plain_value(field: Any, value: Any) -> Any:
+    if field.message_type is not None:
+        return plain(value)
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name.split("_", 1)[1].lower()
+    return value

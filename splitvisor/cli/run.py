@@ -1,0 +1,155 @@
+"""`splitvisor run`: one guest, its console on this terminal."""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from protos import core_pb2 as core
+from splitvisor.cli import status as exit_status
+from splitvisor.cli.launch import launch, note
+from splitvisor.cli.narrate import describe
+from splitvisor.machine import (
+    NAME_LIMIT,
+    CpuChoice,
+    Device,
+    Guest,
+    Machine,
+    OnReset,
+    standard_devices,
+)
+from splitvisor.supervisor import events
+from splitvisor.supervisor.supervisor import Supervisor
+from splitvisor.units import parse_size
+
+_EPILOG = """
+\b
+Exit status:
+  0..255  what the guest wrote to port 0xf4 (larger values: 255); 0 for a power off
+  2       a mistake in what you asked for, told in one line
+  125     a fault ended the guest; registers and reason are on standard error
+  126     the machine failed, its core died for example
+  130     Ctrl-C;  143  SIGTERM or 'splitvisor stop'
+
+\b
+Examples:
+  splitvisor run build/guests/hello
+  splitvisor run build/guests/hello --cpu emulated -- exit=3
+  splitvisor run build/guests/blockcheck --disk file:path=disk.img --vcpus 2 -- depth=32
+  splitvisor run build/guests/echo --console terminal --serial log:path=serial.log
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, metavar="[-- GUEST ARGUMENTS]")
+@click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="SPEC",
+    help="A disk, such as 'file:path=disk.img,readonly' or 'memory:size=64M'; may be repeated.",
+)
+@click.option(
+    "--console", default="terminal", show_default=True, metavar="SPEC", help="The virtio console."
+)
+@click.option(
+    "--serial", default="terminal", show_default=True, metavar="SPEC", help="The UART at 0x3f8."
+)
+@click.option(
+    "--entropy", default="system", show_default=True, metavar="SPEC", help="The source of entropy."
+)
+@click.option(
+    "--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, such as 64M or 1G."
+)
+@click.option("--vcpus", default=1, show_default=True, metavar="N", help="Virtual processors.")
+@click.option(
+    "--cpu",
+    type=click.Choice([choice.value for choice in CpuChoice]),
+    default="auto",
+    show_default=True,
+    help="The CPU back end; auto takes KVM where it works.",
+)
+@click.option("--name", metavar="NAME", help="The guest's name.  [default: from the image's]")
+@click.option("--inline", is_flag=True, help="Payload travels in messages, not in shared memory.")
+@click.option(
+    "--on-reset",
+    type=click.Choice([choice.value for choice in OnReset]),
+    default="restart",
+    show_default=True,
+    help="What becomes of a guest that asks for a reset.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what happens.")
+@click.pass_obj
+def run(
+    root: Path,
+    image: Path,
+    arguments: tuple[str, ...],
+    disks: tuple[str, ...],
+    console: str,
+    serial: str,
+    entropy: str,
+    memory: str,
+    vcpus: int,
+    cpu: str,
+    name: str | None,
+    inline: bool,
+    on_reset: str,
+    verbose: bool,
+) -> int:
+    """Boot IMAGE, a PVH ELF file, with its console on this terminal, and exit with its status.
+
+    Standard output carries what the guest prints and nothing else. Keys go to the guest as they
+    are typed; Ctrl-C ends it. Words behind -- become the guest's command line.
+    """
+    guest = Guest(
+        name=name or name_of(image),
+        image=image,
+        arguments=" ".join(arguments),
+        memory=parse_size(memory),
+        vcpus=vcpus,
+        cpu=CpuChoice(cpu),
+        devices=_devices(console, serial, entropy, disks, inline),
+        on_reset=OnReset(on_reset),
+    )
+    ended: list[core.GuestStatus] = []
+
+    async def until_ended(supervisor: Supervisor) -> None:
+        ended.append(await supervisor.guests.wait(guest.name))
+
+    def report(event: events.SupervisorEvent) -> None:
+        if verbose and (line := describe(event)):
+            note(line)
+        elif isinstance(event, events.CoreStarted) and guest.cpu is CpuChoice.AUTO:
+            problem = event.description.kvm_problem
+            if problem:
+                note(f"no KVM here ({problem}): guest {guest.name} runs on the emulated CPU")
+
+    reason = launch(Machine(guest.name, (guest,)), root, report, until_ended, rename=name is None)
+    if reason:
+        return exit_status.of_end(reason)
+    if fault := exit_status.fault_text(ended[0]):
+        print(fault, file=sys.stderr)
+    return exit_status.of_guest(ended[0])
+
+
+def name_of(image: Path) -> str:
+    """A guest's name from its image's: lower case, what is not allowed in names replaced."""
+    plain = re.sub(r"[^a-z0-9_.-]+", "-", image.stem.lower()).lstrip("_.-")
+    return plain[: NAME_LIMIT - 3] or "guest"  # room for the number of a second machine
+
+
+def _devices(
+    console: str, serial: str, entropy: str, disks: tuple[str, ...], inline: bool
+) -> tuple[Device, ...]:
+    return tuple(
+        Device(
+            device.name,
+            device.model,
+            entropy if device.name == "rng0" else device.spec,
+            device.service,
+            inline,
+        )
+        for device in standard_devices(console, serial, disks)
+    )

@@ -1,0 +1,75 @@
+"""`splitvisor up`: the machine of a file."""
+
+import sys
+from pathlib import Path
+
+import click
+import trio
+
+from protos import core_pb2 as core
+from splitvisor import machine_file
+from splitvisor.cli import status as exit_status
+from splitvisor.cli.launch import launch, note
+from splitvisor.cli.narrate import describe
+from splitvisor.supervisor import events
+from splitvisor.supervisor.supervisor import Supervisor
+
+_EPILOG = """
+\b
+Exit status:
+  0    'splitvisor stop' ended the machine; with --until-idle: all guests exited with 0
+  1    with --until-idle: a guest ended in another way
+  2    a mistake in the file or the options, told in one line
+  126  the machine failed, its core died for example
+  130  Ctrl-C;  143  SIGTERM
+
+\b
+Example of a machine file:
+  [guests.web]
+  image = "build/guests/blockcheck"
+  arguments = "depth=8"
+  console = "log:path=web.log"
+  com1 = false
+  disks = ["file:path=disk.img"]
+\b
+  [guests.echo]
+  image = "build/guests/echo"
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("file", type=click.Path(path_type=Path), metavar="MACHINE.toml")
+@click.option("--until-idle", is_flag=True, help="End when all guests have ended.")
+@click.pass_obj
+def up(root: Path, file: Path, until_idle: bool) -> int:
+    """Start all guests of MACHINE.toml and keep them running until Ctrl-C or 'splitvisor stop'.
+
+    Standard output carries what guests print on the terminal; what happens to the machine is told
+    on standard error. Relative paths in the file start at the file.
+    """
+    machine = machine_file.read(file)
+    ended: list[core.GuestStatus] = []
+
+    async def body(supervisor: Supervisor) -> None:
+        note(f"machine {machine.name} runs: {', '.join(g.name for g in machine.guests)}")
+        async with trio.open_nursery() as nursery:
+            for guest in machine.guests:
+                nursery.start_soon(watch, supervisor, guest.name)
+            if not until_idle:
+                await trio.sleep_forever()
+
+    async def watch(supervisor: Supervisor, name: str) -> None:
+        status = await supervisor.guests.wait(name)
+        ended.append(status)
+        if fault := exit_status.fault_text(status):
+            print(fault, file=sys.stderr, flush=True)
+
+    reason = launch(machine, root, _report, body)
+    if reason:
+        return 0 if reason == "stopped" else exit_status.of_end(reason)
+    return int(any(exit_status.of_guest(status) for status in ended))
+
+
+def _report(event: events.SupervisorEvent) -> None:
+    if line := describe(event):
+        note(line)

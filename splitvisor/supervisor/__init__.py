@@ -1,0 +1,1 @@
+"""The parent of the other processes: starts them, watches them, buries them, starts them again."""

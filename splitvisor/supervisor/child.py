@@ -1,0 +1,175 @@
+"""A child process from exec to burial.
+
+The pidfd says that it died, at once and of exactly this process. Dying is not the end of it: a
+descendant in its process group may still write to a disk. So the group is killed and everything
+in it is waited for before anybody hears that the child is gone. Descendants become our children
+when their parent dies (`adopt_orphans`), or they could not be waited for.
+
+Children are started from the main thread: they ask to be killed when their parent dies, and the
+kernel takes the *thread* that started them for the parent.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+
+@dataclass(frozen=True, slots=True)
+class Stdio:
+    """File descriptors for a child's standard input and output."""
+
+    stdin: int
+    stdout: int
+
+
+class StartError(Exception):
+    """The child died or fell silent before it was ready: one line, without the child's name."""
+
+
+class Child:
+    """One process; made by `spawn`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ready: int, log: Path) -> None:
+        self.pid = process.pid
+        self.log = log
+        self.status: int | None = None  # as of waitpid, once reaped
+        self._process = process
+        self._ready = ready
+        self._pidfd = os.pidfd_open(process.pid)
+
+    async def ready(self, deadline: float) -> None:
+        """Wait for its byte on the readiness pipe; StartError if it dies or takes too long (s)."""
+        said = b""
+        with trio.move_on_after(deadline) as scope:
+            await trio.lowlevel.wait_readable(self._ready)
+            said = os.read(self._ready, 1)
+        if scope.cancelled_caught:
+            raise StartError(f"was not ready after {deadline:g} s{self._last_words()}")
+        if not said:
+            await self.bury()
+            raise StartError(f"could not start ({self.how_it_died()}){self._last_words()}")
+
+    async def died(self) -> None:
+        """Wait until the process is dead; it stays a zombie, so its pid stays its own."""
+        fd = os.dup(self._pidfd)  # trio lets one task wait for a descriptor
+        try:
+            await trio.lowlevel.wait_readable(fd)
+        finally:
+            os.close(fd)
+
+    def terminate(self) -> None:
+        """Ask it to end in order."""
+        if self.status is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL the process alone; for its supervisor that is a death like any other."""
+        if self.status is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def bury(self) -> None:
+        """SIGKILL its group and wait until all of it is reaped, however long that takes."""
+        if self.status is not None:
+            return
+        with trio.CancelScope(shield=True):
+            with suppress(ProcessLookupError):  # dead before it had a group of its own
+                os.killpg(self.pid, signal.SIGKILL)
+            self.kill()
+            await self.died()
+            await self._reap_group()
+        os.close(self._pidfd)
+        os.close(self._ready)
+
+    async def end(self, patience: trio.CancelScope) -> None:
+        """SIGTERM, wait while `patience` lasts, then bury."""
+        self.terminate()
+        with patience:
+            if self.status is None:
+                await self.died()
+        await self.bury()
+
+    def how_it_died(self) -> str:
+        """`exit status 2` or `signal 9 (SIGKILL)`; only once buried."""
+        assert self.status is not None
+        return describe_status(self.status)
+
+    def last_line(self) -> str:
+        """The last line of its log that says something, or nothing."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def _last_words(self) -> str:
+        line = self.last_line()
+        return f": {line}" if line else ""
+
+    async def _reap_group(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-self.pid, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == self.pid:
+                self.status = status
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+            elif pid == 0:
+                await trio.to_thread.run_sync(_wait_for_group, self.pid)
+
+
+def spawn(
+    module: str, arguments: Sequence[str], log: Path, stdio: Stdio, env: Mapping[str, str]
+) -> Child:
+    """Exec `python -m module` in a session of its own, with `--ready-fd` behind its arguments."""
+    # -P: what lies about in the current directory is not to be imported.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    ready, inherited = os.pipe()
+    try:
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                [*command, "--ready-fd", str(inherited)],
+                stdin=stdio.stdin,
+                stdout=stdio.stdout,
+                stderr=errors,
+                env=dict(env),
+                pass_fds=(inherited,),
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(ready)
+        raise
+    finally:
+        os.close(inherited)
+    return Child(process, ready, log)
+
+
+def describe_status(status: int) -> str:
+    """What a status of waitpid says, for people."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _wait_for_group(group: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PGID, group, os.WEXITED | os.WNOWAIT)

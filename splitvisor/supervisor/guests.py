@@ -1,0 +1,129 @@
+"""The guests of a machine: created, loaded and started in the core, and started anew on reset.
+
+What became of a guest is learned from the core's events, and looked up in its list where events
+say too little or were missed.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import trio
+
+from drivers.options import nearest
+from protos import core_pb2 as core
+from splitvisor.errors import UserError
+from splitvisor.image.builder import BuiltGuest
+from splitvisor.machine import Guest, OnReset
+from splitvisor.supervisor import events, rpc
+from splitvisor.supervisor.plan import Plan
+
+CALL_DEADLINE = 30.0  # seconds; creating a guest attaches its devices, on a loaded host
+
+
+class GuestKeeper:
+    """All guests of one machine. `stub` is of the Core service."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stub: Any,
+        services_serving: Callable[[], Awaitable[None]],
+        report: events.Report,
+    ) -> None:
+        self._plans = {guest.name: (guest, built) for guest, built in plan.guests}
+        self._stub = stub
+        self._services_serving = services_serving
+        self._report = report
+        self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
+        self._final: dict[str, core.GuestStatus] = {}
+
+    async def start(self) -> None:
+        """Start all; UserError with the core's reason if one cannot be."""
+        for guest, built in self._plans.values():
+            try:
+                await self._boot(built)
+            except grpc.RpcError as error:
+                raise rpc.failure(f"guest {guest.name}: the core", error) from None
+
+    async def follow(self, messages: trio.MemoryReceiveChannel[core.Event]) -> None:
+        """Handle the core's events as long as there are any."""
+        async with trio.open_nursery() as nursery:
+            async for event in messages:
+                self._report(events.GuestEvent(event))
+                if event.missed:
+                    for status in await self.statuses():
+                        if status.state == core.GUEST_ENDED:
+                            await self._end(nursery, status)
+                elif event.kind == core.EVENT_GUEST_ENDED:
+                    for status in await self.statuses():
+                        if status.name == event.guest:
+                            await self._end(nursery, status)
+
+    async def statuses(self) -> list[core.GuestStatus]:
+        """The core's view of all guests; empty if the core is gone."""
+        try:
+            reply = await rpc.call(self._stub.ListGuests, core.ListRequest(), CALL_DEADLINE)
+        except grpc.RpcError:
+            return []
+        return list(reply.guests)
+
+    async def wait(self, name: str) -> core.GuestStatus:
+        """What became of a guest, once it has ended for good."""
+        await self._ended[name].wait()
+        return self._final[name]
+
+    async def wait_all(self) -> list[core.GuestStatus]:
+        """What became of all guests, once the last has ended for good."""
+        return [await self.wait(name) for name in self._ended]
+
+    async def stop(self, name: str) -> None:
+        """End one guest as if its power were cut; UserError if there is none of that name."""
+        if name not in self._plans:
+            raise UserError(f"no guest {name!r}{nearest(name, self._plans)}")
+        if self._ended[name].is_set():
+            return
+        try:
+            await rpc.call(self._stub.StopGuest, core.GuestRef(name=name), CALL_DEADLINE)
+        except grpc.RpcError as error:
+            raise rpc.failure(f"guest {name}: the core", error) from None
+        await self.wait(name)
+
+    async def stop_all(self) -> None:
+        """End every guest that has not; failures do not matter any more."""
+        for name, ended in self._ended.items():
+            if not ended.is_set():
+                try:
+                    await rpc.call(self._stub.StopGuest, core.GuestRef(name=name), CALL_DEADLINE)
+                except grpc.RpcError:
+                    continue
+
+    async def _boot(self, built: BuiltGuest) -> None:
+        reference = core.GuestRef(name=built.config.name)
+        await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
+        await rpc.call(self._stub.LoadGuest, built.chunks(), CALL_DEADLINE)
+        await rpc.call(self._stub.StartGuest, reference, CALL_DEADLINE)
+
+    async def _end(self, nursery: trio.Nursery, status: core.GuestStatus) -> None:
+        guest, built = self._plans[status.name]
+        if self._ended[guest.name].is_set():
+            return
+        if status.end_reason == core.END_RESET and guest.on_reset is OnReset.RESTART:
+            nursery.start_soon(self._restart, guest, built)
+        else:
+            self._final[guest.name] = status
+            self._ended[guest.name].set()
+
+    async def _restart(self, guest: Guest, built: BuiltGuest) -> None:
+        reference = core.GuestRef(name=guest.name)
+        while True:
+            await self._services_serving()
+            try:
+                await rpc.call(self._stub.DestroyGuest, reference, CALL_DEADLINE)
+                await self._boot(built)
+                break
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise rpc.failure(f"guest {guest.name}: the core", error) from None
+                # Its service OS died in between: again when the next one serves.
+        self._report(events.GuestRestarted(guest.name))

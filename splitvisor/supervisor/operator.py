@@ -1,0 +1,97 @@
+"""The operator's server: protos/operator.proto on the machine's operator socket.
+
+Requests arrive on gRPC's threads and are carried out in trio, where the supervisor lives.
+"""
+
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import trio
+
+from protos import operator_pb2 as operator
+from protos import operator_pb2_grpc as operator_grpc
+from splitvisor.errors import UserError
+from splitvisor.supervisor.failure import MachineError
+
+THREADS = 8  # operators at once; a waiting Stop holds one
+STOP_GRACE = 1.0  # seconds for answers that are on their way
+
+_Reply = TypeVar("_Reply")
+
+
+class Operated(Protocol):
+    """What the server needs of a supervisor."""
+
+    async def status(self) -> operator.MachineStatus:
+        """Of the whole machine."""
+
+    async def stop_guest(self, name: str) -> None:
+        """Come back when it has ended."""
+
+    async def stop_machine(self) -> None:
+        """Come back when all its processes are gone."""
+
+    async def kill_service(self, name: str) -> tuple[int, int]:
+        """The pid and epoch of the incarnation that was killed."""
+
+
+class OperatorServer(operator_grpc.OperatorServicer):
+    """Serves from `start` to `stop`."""
+
+    def __init__(self, operated: Operated, path: Path) -> None:
+        self._operated = operated
+        self._path = path
+        self._token = trio.lowlevel.current_trio_token()
+        self._server = grpc.server(ThreadPoolExecutor(THREADS))
+        operator_grpc.add_OperatorServicer_to_server(self, self._server)
+
+    def start(self) -> None:
+        """Listen."""
+        self._server.add_insecure_port(f"unix:{self._path}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Let answers that are on their way go out, then close. Blocks; call it off trio."""
+        self._server.stop(STOP_GRACE).wait()
+
+    def Status(
+        self, request: operator.StatusRequest, context: grpc.ServicerContext
+    ) -> operator.MachineStatus:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.status)
+
+    def Stop(
+        self, request: operator.StopRequest, context: grpc.ServicerContext
+    ) -> operator.StopReply:
+        """See operator.proto."""
+        if request.guest:
+            self._in_trio(context, self._operated.stop_guest, request.guest)
+        else:
+            self._in_trio(context, self._operated.stop_machine)
+        return operator.StopReply()
+
+    def KillService(
+        self, request: operator.KillServiceRequest, context: grpc.ServicerContext
+    ) -> operator.KillServiceReply:
+        """See operator.proto."""
+        pid, epoch = self._in_trio(context, self._operated.kill_service, request.name)
+        return operator.KillServiceReply(pid=pid, epoch=epoch)
+
+    def _in_trio(
+        self,
+        context: grpc.ServicerContext,
+        function: Callable[..., Awaitable[_Reply]],
+        *arguments: Any,
+    ) -> _Reply:
+        try:
+            return trio.from_thread.run(function, *arguments, trio_token=self._token)
+        except UserError as error:
+            context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except MachineError as error:
+            context.abort(grpc.StatusCode.INTERNAL, str(error))
+        except (trio.RunFinishedError, trio.Cancelled):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the machine is ending")
+        raise AssertionError("abort raises")

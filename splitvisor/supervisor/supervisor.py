@@ -1,0 +1,222 @@
+"""One machine from the first process to the last.
+
+Start: the core and the service OSes side by side, then the guests. End, for whatever reason:
+guests are stopped, service OSes get SIGTERM (and flush), then the core, then the run directory
+goes. The end runs shielded from cancellation, and a second signal only takes its patience away:
+nothing is left behind either way.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import trio
+
+from drivers.options import nearest
+from protos import core_pb2 as core
+from protos import core_pb2_grpc as core_grpc
+from protos import operator_pb2 as operator
+from splitvisor.errors import UserError
+from splitvisor.supervisor import events, rpc
+from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
+from splitvisor.supervisor.failure import MachineError, one_failure
+from splitvisor.supervisor.guests import GuestKeeper
+from splitvisor.supervisor.operator import OperatorServer
+from splitvisor.supervisor.plan import Plan, child_environment
+from splitvisor.supervisor.run_directory import RunDirectory
+from splitvisor.supervisor.service import START_DEADLINE, ServiceKeeper
+
+STOP_PATIENCE = 5.0  # seconds for the core to stop all guests
+FLUSH_PATIENCE = 20.0  # seconds for a service OS to flush its disks
+EXIT_PATIENCE = 5.0  # seconds for the core to exit
+CALL_DEADLINE = 30.0
+
+Body = Callable[["Supervisor"], Awaitable[None]]
+
+
+async def supervise(
+    plan: Plan, directory: RunDirectory, stdio: Stdio, report: events.Report, body: Body
+) -> str:
+    """Run the machine for as long as `body` runs; why it ended if that was not body's doing.
+
+    That is "" when body came back, "stopped" when an operator stopped the machine, or the name of
+    a signal. UserError if the machine cannot start, MachineError if it cannot go on.
+    """
+    supervisor = Supervisor(plan, directory, stdio, report)
+    adopt_orphans()
+    with (
+        one_failure(),
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.heed, signals)
+            try:
+                await supervisor.run(body)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await supervisor.close()
+            nursery.cancel_scope.cancel()
+    return supervisor.reason
+
+
+class Supervisor:
+    """A machine that runs."""
+
+    def __init__(
+        self, plan: Plan, directory: RunDirectory, stdio: Stdio, report: events.Report
+    ) -> None:
+        self.reason = ""
+        self._directory = directory
+        self._report = report
+        self._core: Child | None = None
+        self._channel = rpc.channel(directory.core_socket)
+        self._stub: Any = core_grpc.CoreStub(self._channel)
+        self._services = {
+            name: ServiceKeeper(name, directory, stdio, self._connect, report)
+            for name in plan.machine.services
+        }
+        self.guests = GuestKeeper(plan, self._stub, self._services_serving, report)
+        self._operator: OperatorServer | None = None
+        self._work = trio.CancelScope()
+        self._patience: list[trio.CancelScope] = []
+        self._hurry = False
+        self._closed = trio.Event()
+
+    async def run(self, body: Body) -> None:
+        """Start everything, then run body; cancelled by `stop`."""
+        with self._work:
+            await self._start_processes()
+            async with AsyncExitStack() as stack:
+                messages = await stack.enter_async_context(
+                    rpc.stream(self._stub.WatchEvents, core.WatchRequest())
+                )
+                nursery = await stack.enter_async_context(trio.open_nursery())
+                nursery.start_soon(self._watch_core)
+                for service in self._services.values():
+                    await service.attach()
+                    nursery.start_soon(service.keep)
+                nursery.start_soon(self.guests.follow, messages)
+                self._operator = OperatorServer(self, self._directory.operator_socket)
+                self._operator.start()
+                await self.guests.start()
+                await body(self)
+                nursery.cancel_scope.cancel()
+
+    async def heed(self, signals: AsyncIterator[int]) -> None:
+        """The first signal ends the machine in order, a second one at once."""
+        async for number in signals:
+            if self.reason:
+                self._hurry = True
+                for scope in self._patience:
+                    scope.cancel()
+            else:
+                self.stop(signal.Signals(number).name)
+
+    def stop(self, reason: str) -> None:
+        """Begin to end the machine."""
+        self.reason = self.reason or reason
+        self._work.cancel()
+
+    async def status(self) -> operator.MachineStatus:
+        """Everything there is to know of the machine now."""
+        return operator.MachineStatus(
+            name=self._directory.name,
+            supervisor_pid=os.getpid(),
+            core_pid=self._core.pid if self._core else 0,
+            run_dir=str(self._directory.path),
+            services=[service.status() for service in self._services.values()],
+            guests=await self.guests.statuses(),
+        )
+
+    async def stop_guest(self, name: str) -> None:
+        """End one guest; UserError if there is none of that name."""
+        await self.guests.stop(name)
+
+    async def stop_machine(self) -> None:
+        """End the machine; comes back when its processes are gone."""
+        self.stop("stopped")
+        await self._closed.wait()
+
+    async def kill_service(self, name: str) -> tuple[int, int]:
+        """SIGKILL a service OS, the only one if name is empty; its pid and epoch."""
+        if not name and len(self._services) == 1:
+            name = next(iter(self._services))
+        if name not in self._services:
+            if not name:
+                raise UserError(f"which service OS? There are {', '.join(self._services)}")
+            raise UserError(f"no service OS {name!r}{nearest(name, self._services)}")
+        return self._services[name].kill()
+
+    async def close(self) -> None:
+        """End whatever there is, in order, and remove the run directory."""
+        if self._core is not None and self._core.status is None:
+            with self._patient(STOP_PATIENCE):
+                await self.guests.stop_all()
+        async with trio.open_nursery() as nursery:
+            for service in self._services.values():
+                nursery.start_soon(service.end, self._patient(FLUSH_PATIENCE))
+        if self._core is not None:
+            await self._core.end(self._patient(EXIT_PATIENCE))
+        self._closed.set()
+        if self._operator is not None:
+            await trio.to_thread.run_sync(self._operator.stop)
+        self._channel.close()
+        self._directory.remove()
+
+    async def _start_processes(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._start_core)
+            for service in self._services.values():
+                nursery.start_soon(service.launch)
+
+    async def _start_core(self) -> None:
+        self._core = spawn(
+            "microhypervisor",
+            ["--listen", str(self._directory.core_socket)],
+            self._directory.log("core"),
+            Stdio(subprocess.DEVNULL, subprocess.DEVNULL),
+            child_environment(),
+        )
+        try:
+            await self._core.ready(START_DEADLINE)
+            description = await self._call(self._stub.Describe, core.DescribeRequest())
+        except StartError as error:
+            raise UserError(f"the core {error}") from None
+        self._report(events.CoreStarted(self._core.pid, description))
+
+    async def _watch_core(self) -> None:
+        assert self._core is not None
+        await self._core.died()
+        await self._core.bury()
+        line = self._core.last_line()
+        raise MachineError(
+            f"the core of machine {self._directory.name} (pid {self._core.pid}) died by "
+            f"{self._core.how_it_died()}, and its guests with it{': ' if line else ''}{line}"
+        )
+
+    async def _connect(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
+        reply: core.ConnectReply = await rpc.call(
+            self._stub.ConnectService, endpoint, CALL_DEADLINE
+        )
+        return reply
+
+    async def _services_serving(self) -> None:
+        for service in self._services.values():
+            await service.serving()
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return await rpc.call(method, request, CALL_DEADLINE)
+        except grpc.RpcError as error:
+            raise rpc.failure("the core", error) from None
+
+    def _patient(self, seconds: float) -> trio.CancelScope:
+        scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        if self._hurry:
+            scope.cancel()
+        self._patience.append(scope)
+        return scope
