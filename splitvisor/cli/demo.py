@@ -1,8 +1,151 @@
-"""`splitvisor demo`."""
+"""`splitvisor demo`: the main job, live, with a verdict from inside and one from outside."""
+
+import json
+import tempfile
+from pathlib import Path
 
 import click
+from rich.console import Console
+
+from splitvisor.cli import status as exit_status
+from splitvisor.cli.launch import launch
+from splitvisor.cli.render import WIDE
+from splitvisor.demo.conversation import Conversation
+from splitvisor.demo.play import Outcome, Play, outage_line
+from splitvisor.demo.scene import SEED, Scene, set_up
+from splitvisor.demo.stage import Stage
+from splitvisor.demo.stamps import Verdict, check_image
+from splitvisor.machine import CpuChoice
+from splitvisor.units import parse_size
+
+_EPILOG = """
+\b
+Exit status:
+  0    the guest said PASS and exited with 0, the other guests did as they should, the service OS
+       was killed and replaced, and the image agrees
+  1    one of these is not so
+  2    a mistake in the options, told in one line
+
+\b
+Examples:
+  splitvisor demo
+  splitvisor demo --cpu emulated --size 16M
+  splitvisor demo --disk /var/tmp/demo.img --json
+"""
 
 
-@click.command()
-def demo() -> None:
-    """Show the main job."""
+@click.command(epilog=_EPILOG)
+@click.option(
+    "--cpu",
+    type=click.Choice([choice.value for choice in CpuChoice]),
+    default="auto",
+    show_default=True,
+    help="The CPU back end; auto takes KVM where it works.",
+)
+@click.option("--size", default="64M", show_default=True, help="Of the disk image.")
+@click.option("--passes", default=2, show_default=True, help="How often blockcheck goes over it.")
+@click.option(
+    "--disk",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Make the disk image here and keep it.  [default: a temporary one]",
+)
+@click.option(
+    "--guests",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the guests' images are.  [default: the project's build/guests]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Show on standard error; end with JSON.")
+@click.pass_obj
+def demo(
+    root: Path,
+    cpu: str,
+    size: str,
+    passes: int,
+    disk: Path | None,
+    guests: Path | None,
+    as_json: bool,
+) -> int:
+    """Run guests on a real disk image and kill the process that serves them in the middle.
+
+    blockcheck writes, reads and verifies stamped blocks over the whole disk at queue depth 32,
+    beside echo and hello. When about half of it is done, the service OS is killed with SIGKILL; it
+    is started again and everything in flight is replayed. In the end the guest says whether every
+    block was right, and the image is checked once more from outside.
+    """
+    if passes < 1:
+        raise click.BadParameter("give 1 or more", param_hint="--passes")
+    console = _console(as_json)
+    with (
+        tempfile.TemporaryDirectory(prefix="splitvisor-demo-") as folder,
+        Conversation() as conversation,
+    ):
+        image = disk or Path(folder) / "disk.img"
+        scene = set_up(guests, image, parse_size(size), passes, CpuChoice(cpu), Path(folder))
+        with Stage(console) as stage:
+            play = Play(scene, stage, conversation)
+            reason = launch(
+                scene.machine, root, play.report, play, stdio=conversation.stdio, rename=True
+            )
+        if reason:
+            return exit_status.of_end(reason)
+        verdict = check_image(image, SEED, passes)
+        said = _last_line(scene)
+    return _conclude(console, play.outcome, said, verdict, as_json)
+
+
+def _console(as_json: bool) -> Console:
+    console = Console(stderr=as_json, highlight=False)
+    if console.is_terminal:
+        return console
+    return Console(stderr=as_json, highlight=False, width=WIDE)
+
+
+def _last_line(scene: Scene) -> str:
+    lines = scene.verdict_log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else ""
+
+
+def _conclude(
+    console: Console, outcome: Outcome, said: str, verdict: Verdict, as_json: bool
+) -> int:
+    passed = said.startswith("blockcheck: PASS")
+    well = (
+        passed
+        and outcome.all_exited_well()
+        and verdict.agrees
+        and outcome.echoed > 0
+        and outcome.outage is not None
+    )
+    right = verdict.blocks - verdict.wrong
+    lines = [
+        outage_line(outcome),
+        f"echo returned {outcome.echoed} of {outcome.echoed} lines, before and after the kill",
+        f"the guest says: {said}",
+        f"the image says: {right:,} of {verdict.blocks:,} blocks are right, checked from outside",
+        *verdict.problems,
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    console.print("PASS" if well else "FAIL", style="bold green" if well else "bold red")
+    if as_json:
+        click.echo(json.dumps(_summary(outcome, said, verdict, well), indent=2))
+    return 0 if well else 1
+
+
+def _summary(outcome: Outcome, said: str, verdict: Verdict, well: bool) -> dict[str, object]:
+    outage = outcome.outage
+    return {
+        "pass": well,
+        "guest_said": said,
+        "exit_statuses": {name: s.exit_status for name, s in outcome.statuses.items()},
+        "killed_pid": outcome.killed_pid,
+        "replaced_by_pid": outcome.served_pid,
+        "outage_ms": outage.total_ms if outage else None,
+        "outage_steps_ms": outage.steps_ms() if outage else None,
+        "replayed": outcome.in_flight_replayed,
+        "lines_echoed": outcome.echoed,
+        "image_blocks": verdict.blocks,
+        "image_blocks_wrong": verdict.wrong,
+    }
