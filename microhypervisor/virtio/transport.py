@@ -165,6 +165,7 @@ class Transport:
         self.driver_features = kept | value << shift
 
     def _set_status(self, value: int) -> Effect | None:
+        value &= 0xFF
         if value == 0:
             self._clear()
             return Reset()
@@ -172,11 +173,10 @@ class Transport:
         asked = self.driver_features
         if asked & ~self.features or not asked & v.F_VERSION_1:
             value &= ~v.FEATURES_OK  # the driver reads it back and gives up, 3.1.1
+        if not value & v.FEATURES_OK:
+            value &= ~v.DRIVER_OK  # nor may a running driver take it back and choose anew
         started = value & v.DRIVER_OK and not self.status & v.DRIVER_OK
-        if started and not value & v.FEATURES_OK:
-            value &= ~v.DRIVER_OK
-            started = 0
-        self.status = value & 0xFF
+        self.status = value
         return DriverOk() if started else None
 
     def _set_queue(self, queue: QueueRegisters, offset: int, value: int) -> Effect | None:
