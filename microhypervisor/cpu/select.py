@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from microhypervisor.cpu.emulated import EmulatedComplex
 from microhypervisor.cpu.kvm import KvmComplex, kvm_problem
 from microhypervisor.cpu.protocol import Complex
 from microhypervisor.errors import EnvironmentFault
@@ -22,4 +23,4 @@ def open_complex(kind: Kind, memory: GuestMemory, vcpus: int) -> Complex:
     """Processors for one guest. Raises EnvironmentFault; PeerFault for a number it cannot have."""
     if choose(kind) == "kvm":
         return KvmComplex(memory, vcpus)
-    raise NotImplementedError
+    return EmulatedComplex(memory, vcpus)

@@ -1,0 +1,366 @@
+"""One Unicorn engine made to behave as a bare x86-64 processor.
+
+What Unicorn lacks for that, and what is done about it:
+- It knows its mode from creation; the mode here is always 64 bits, and the registers are then led
+  out of long mode as software would. PVH guests start in 32-bit mode, secondary CPUs in real mode.
+- It does not say whether it stopped because of HLT or because the instruction budget ran out. An
+  instruction hook on every translated HLT (found when its block is translated) knows.
+- The privilege level follows SS, and SS cannot be loaded with more privilege than one has; with
+  CR0.PE off for a moment it can.
+- Stopped from within an MMIO access, it forgets the instruction. So that one is executed again,
+  with the accesses that it had made answered from memory.
+- A write into ROM is either an error or takes place; so it is let through for the one instruction
+  and undone.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+from struct import Struct
+from typing import Any, Final, Protocol, cast
+
+from unicorn import unicorn_const
+from unicorn import x86_const as x86
+from unicorn.unicorn import Uc, UcError
+
+from microhypervisor.cpu import kvm_abi
+from microhypervisor.cpu.interrupts import Entry, State
+from microhypervisor.cpu.paging import AddressSpace, NotMapped
+from microhypervisor.cpu.protocol import Registers
+from microhypervisor.cpu.report import render
+from microhypervisor.memory.ram import PAGE, GuestMemory, Region, RegionKind
+
+PHYSICAL_END: Final = 1 << 40  # what Unicorn's processor addresses
+CR0_PE, CR0_ET, CR0_PG, CR4_PAE = 1 << 0, 1 << 4, 1 << 31, 1 << 5
+EFER, EFER_LME = 0xC0000080, 1 << 8
+CODE32, CODE64, DATA = 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF
+DESCRIPTORS = Struct("<QQQ")
+CODE_SELECTOR, DATA_SELECTOR = 0x08, 0x10
+HLT: Final = 0xF4
+ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
+INVALID_OPCODE: Final = 6
+INSTRUCTION: Final = 15  # bytes of the longest one
+CPUID: Final = b"\x0f\xa2"
+CPUID_RESULT: Final = ("rax", "rbx", "rcx", "rdx")
+GENERAL: Final = kvm_abi.REGS_NAMES.split()
+CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
+SEGMENTS: Final = ("cs", "ds", "es", "fs", "gs", "ss")
+NUMBER: Final = {
+    name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*GENERAL, *CONTROL, *SEGMENTS)
+}
+DATA_SEGMENTS: Final = [NUMBER[name] for name in SEGMENTS[1:]]
+RIP, CS, SS, RSP, RFLAGS = (NUMBER[name] for name in ("rip", "cs", "ss", "rsp", "rflags"))
+CR0, CR3, CR4 = (NUMBER[name] for name in ("cr0", "cr3", "cr4"))
+GDTR, IDTR, TR, MSR = (getattr(x86, f"UC_X86_REG_{name}") for name in ("GDTR", "IDTR", "TR", "MSR"))
+
+
+class Outside(Protocol):
+    """Everything that is not the processor and its memory."""
+
+    def port_in(self, port: int, size: int) -> int:
+        """IN."""
+
+    def port_out(self, port: int, size: int, value: int) -> None:
+        """OUT."""
+
+    def mmio_read(self, address: int, size: int) -> int:
+        """A read of what is not RAM or ROM."""
+
+    def mmio_write(self, address: int, size: int, value: int) -> None:
+        """A write to what is not RAM."""
+
+
+class End(Enum):
+    """Why Engine.run came back."""
+
+    BUDGET = auto()  # or somebody called stop()
+    HALT = auto()
+    EXCEPTION = auto()  # Engine.exception is its vector
+
+
+class Engine:
+    """One processor on guest memory. Everything but stop() outside of run()."""
+
+    def __init__(self, memory: GuestMemory, outside: Outside, apic_id: int) -> None:
+        self._memory = memory
+        self._outside = outside
+        self._apic_id = apic_id
+        uc: Any = cast(Any, Uc)(unicorn_const.UC_ARCH_X86, unicorn_const.UC_MODE_64)
+        self._uc = uc
+        self.exception = 0
+        self._excepted = False
+        self._halts: set[int] = set()
+        self._halt: int | None = None
+        self._retranslate = False
+        self._refused = self._unfinished = self._finishing = self._in_access = False
+        self._recent: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=ACCESSES)
+        self._answers: deque[tuple[tuple[str, int, int], int]] = deque()
+        uc.ctl_exits_enabled(True)
+        self._identity = self._ask_cpuid()
+        hole = 0
+        for region in memory.regions:
+            self._map_hole(hole, region.base)
+            self._map(region)
+            hole = region.end
+        self._map_hole(hole, PHYSICAL_END)
+        self._hook(unicorn_const.UC_HOOK_INTR, self._on_exception)
+        self._hook(unicorn_const.UC_HOOK_INSN, self._on_in, x86.UC_X86_INS_IN)
+        self._hook(unicorn_const.UC_HOOK_INSN, self._on_out, x86.UC_X86_INS_OUT)
+        self._hook(unicorn_const.UC_HOOK_INSN, self._on_cpuid, x86.UC_X86_INS_CPUID)
+        self._hook(unicorn_const.UC_HOOK_EDGE_GENERATED, self._on_translated)
+        self._hook(unicorn_const.UC_HOOK_MEM_WRITE_PROT, self._on_rom_write)
+
+    def _hook(self, kind: int, function: Callable[..., Any], instruction: int = 0) -> None:
+        self._uc.hook_add(kind, function, None, 1, 0, instruction)
+
+    def _map(self, region: Region) -> None:
+        rights = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
+        if region.kind is RegionKind.RAM:
+            rights = unicorn_const.UC_PROT_ALL
+        host = self._memory.host_address + region.offset
+        self._uc.mem_map_ptr(region.base, region.size, rights, host)
+
+    def _map_hole(self, start: int, end: int) -> None:
+        def read(_uc: Any, offset: int, size: int, _data: object) -> int:
+            access = "read", start + offset, size
+            return self._once(access, lambda: self._outside.mmio_read(*access[1:]))
+
+        def write(_uc: Any, offset: int, size: int, value: int, _data: object) -> None:
+            access = "write", start + offset, size
+            self._once(access, lambda: self._outside.mmio_write(*access[1:], value))
+
+        if start < end:
+            self._uc.mmio_map(start, end - start, read, None, write, None)
+
+    def _once(self, access: tuple[str, int, int], make: Callable[[], int | None]) -> int:
+        """Make an MMIO access, or answer it from memory if its instruction was stopped in it."""
+        if self._finishing:
+            if not self._answers:
+                matching = (
+                    n for n in range(1, len(self._recent) + 1) if self._recent[-n][0] == access
+                )
+                self._answers.extend(list(self._recent)[-next(matching, 0) :])
+            if self._answers and self._answers[0][0] == access:
+                return self._answers.popleft()[1]
+        self._in_access = True
+        value = make() or 0
+        self._in_access = False
+        self._recent.append((access, value))
+        return value
+
+    def _on_exception(self, uc: Any, number: int, _data: object) -> None:
+        self.exception, self._excepted = number, True
+        uc.emu_stop()
+
+    def _on_in(self, _uc: Any, port: int, size: int, _data: object) -> int:
+        return self._outside.port_in(port, size)
+
+    def _on_out(self, _uc: Any, port: int, size: int, value: int, _data: object) -> None:
+        self._outside.port_out(port, size, value)
+
+    def _ask_cpuid(self) -> list[int]:
+        """What leaf 1 says by itself. Nothing is mapped yet."""
+        uc = self._uc
+        uc.mem_map(0, PAGE)
+        uc.mem_write(0, CPUID)
+        uc.reg_write(NUMBER["rax"], 1)
+        uc.emu_start(0, 0, count=1)
+        uc.mem_unmap(0, PAGE)
+        return [uc.reg_read(NUMBER[name]) for name in CPUID_RESULT]
+
+    def _on_cpuid(self, uc: Any, _data: object) -> int:
+        leaf = uc.reg_read(NUMBER["rax"]) & 0xFFFFFFFF
+        if leaf != 1:
+            return 0
+        eax, ebx, ecx, edx = self._identity
+        values = (eax, ebx & 0xFFFFFF | self._apic_id << 24, ecx, edx)
+        for name, value in zip(CPUID_RESULT, values, strict=True):
+            uc.reg_write(NUMBER[name], value)
+        return 1
+
+    def _on_translated(self, uc: Any, block: Any, _previous: Any, _data: object) -> None:
+        """A block that ends with HLT gets its hook; then translate it again, with the hook."""
+        at = block.pc + block.size - 1
+        if at not in self._halts and self.code(at, 1) == HLT:
+            self._halts.add(at)
+            uc.hook_add(unicorn_const.UC_HOOK_CODE, self._on_halt, None, at, at)
+            self._retranslate = True
+            self._halt = at
+            uc.emu_stop()
+
+    def _on_halt(self, _uc: Any, address: int, _size: int, _data: object) -> None:
+        self._halt = address
+
+    def _on_rom_write(
+        self, _uc: Any, _kind: int, address: int, size: int, value: int, _data: object
+    ) -> bool:
+        self._outside.mmio_write(address, size, value & (1 << 8 * size) - 1)
+        self._refused = True
+        return False
+
+    def run(self, budget: int) -> End:
+        """Execute at most `budget` instructions. Raises UcError when Unicorn cannot go on."""
+        self._excepted = self._refused = self._unfinished = False
+        self._halt = None
+        self._emulate(budget)
+        if self._unfinished:
+            self._finishing = True
+            self._emulate(1)
+            self._finishing = False
+            self._answers.clear()
+        if self._retranslate:
+            self._retranslate = False
+            self.flush()
+        if self._excepted:
+            return End.EXCEPTION
+        return End.HALT if self._halt is not None and self._after(self._halt) else End.BUDGET
+
+    def _emulate(self, count: int) -> None:
+        try:
+            self._uc.emu_start(self._uc.reg_read(RIP), 0, count=count)
+        except UcError as error:
+            if error.errno == unicorn_const.UC_ERR_INSN_INVALID:
+                self.exception, self._excepted = INVALID_OPCODE, True
+            elif self._refused:
+                self._step_over_rom_write()
+            else:
+                raise
+
+    def _after(self, halt: int) -> bool:
+        """Whether the HLT at that linear address is the last instruction executed."""
+        return self._linear_rip() - 1 == halt and self.code(halt, 1) == HLT
+
+    def _step_over_rom_write(self) -> None:
+        rom = [region for region in self._memory.regions if region.kind is RegionKind.ROM]
+        kept = [bytes(self._memory.view[r.offset : r.offset + r.size]) for r in rom]
+        for region in rom:
+            self._uc.mem_protect(region.base, region.size, unicorn_const.UC_PROT_ALL)
+        self._uc.emu_start(self._uc.reg_read(RIP), 0, count=1)
+        rights = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
+        for region, data in zip(rom, kept, strict=True):
+            self._uc.mem_protect(region.base, region.size, rights)
+            self._memory.view[region.offset : region.offset + region.size] = data
+
+    def stop(self) -> None:
+        """End run() soon. Only from what run() calls."""
+        self._unfinished |= self._in_access
+        self._uc.emu_stop()
+
+    def flush(self) -> None:
+        """Forget translated code."""
+        self._uc.ctl_flush_tb()
+
+    def start_flat(self, registers: Registers) -> None:
+        """Load the registers; descriptors stand in guest memory at the entry point for a moment.
+
+        Raises NotMapped if nothing is mapped at the entry point.
+        """
+        uc = self._uc
+        self._leave_long_mode()
+        uc.reg_write(MSR, (EFER, registers.efer))
+        for number, value in ((CR4, registers.cr4), (CR3, registers.cr3), (CR0, registers.cr0)):
+            uc.reg_write(number, value)
+        space, place = self.space(), registers.rip & -PAGE
+        kept = space.fetch(place, DESCRIPTORS.size)
+        code = CODE64 if registers.code64 else CODE32
+        space.write(place, DESCRIPTORS.pack(0, code, DATA))
+        uc.reg_write(GDTR, (0, place, DESCRIPTORS.size - 1, 0))
+        uc.reg_write(CS, CODE_SELECTOR)
+        for segment in DATA_SEGMENTS:
+            uc.reg_write(segment, DATA_SELECTOR)
+        space.write(place, kept)
+        uc.reg_write(GDTR, (0, 0, 0, 0))
+        self._start(registers)
+
+    def start_real(self, page: int) -> None:
+        """Real mode at page << 12, as a start-up interrupt does it."""
+        self._leave_long_mode()
+        self._uc.reg_write(CR0, CR0_ET)
+        for segment in DATA_SEGMENTS:
+            self._uc.reg_write(segment, 0)
+        self._uc.reg_write(CS, page << 8)
+        self._start(Registers(rip=0))
+
+    def _leave_long_mode(self) -> None:
+        """From any state to 32 bits without paging: through paging, as only that way leads out."""
+        uc = self._uc
+        uc.reg_write(CR4, CR4_PAE)
+        uc.reg_write(CR0, CR0_PG | CR0_ET | CR0_PE)
+        uc.reg_write(CR0, CR0_ET | CR0_PE)
+        uc.reg_write(MSR, (EFER, 0))
+        uc.reg_write(CR4, 0)
+
+    def _start(self, registers: Registers) -> None:
+        for name in GENERAL:
+            self._uc.reg_write(NUMBER[name], getattr(registers, name, 0))
+        self._uc.reg_write(IDTR, (0, 0, 0, 0))
+
+    def space(self) -> AddressSpace:
+        """Memory as the processor sees it now."""
+        read = self._uc.reg_read
+        efer = read(MSR, EFER)
+        return AddressSpace(self._memory, read(CR0), read(CR3), read(CR4), efer)
+
+    def state(self) -> State:
+        """What an interrupt needs to know."""
+        read = self._uc.reg_read
+        (_, idt, idt_limit, _), (_, tss, tss_limit, _) = read(IDTR), read(TR)
+        rip, cs, rflags, rsp, ss = (int(read(number)) for number in (RIP, CS, RFLAGS, RSP, SS))
+        return State(rip, cs, rflags, rsp, ss, (idt, idt_limit), (tss, tss_limit))
+
+    def enter(self, entry: Entry) -> None:
+        """Go to a handler at CPL 0. Raises UcError if the segments cannot be loaded."""
+        uc = self._uc
+        if entry.from_user:
+            cr0 = uc.reg_read(CR0)
+            uc.reg_write(CR0, cr0 & ~CR0_PE)
+            uc.reg_write(SS, 0)
+            uc.reg_write(CR0, cr0)
+        uc.reg_write(CS, entry.cs)
+        if entry.ss:
+            uc.reg_write(SS, entry.ss)
+        for number, value in ((RFLAGS, entry.rflags), (RSP, entry.rsp), (RIP, entry.rip)):
+            uc.reg_write(number, value)
+
+    def code(self, linear: int, size: int) -> int:
+        """Code bytes as a number, or -1 where nothing is mapped."""
+        try:
+            return self.space().read(linear, size)
+        except NotMapped:
+            return -1
+
+    def before(self, count: int) -> int:
+        """The last `count` bytes before the next instruction, or -1."""
+        return self.code(self._linear_rip() - count, count)
+
+    def fault_address(self) -> int:
+        """CR2."""
+        return int(self._uc.reg_read(NUMBER["cr2"]))
+
+    def _linear_rip(self) -> int:
+        return int(self._uc.reg_read(RIP)) + self._code_base()
+
+    def _code_base(self) -> int:
+        """Flat, but in real mode; other bases cannot be read from Unicorn."""
+        real = not self._uc.reg_read(CR0) & CR0_PE
+        return int(self._uc.reg_read(CS)) << 4 if real else 0
+
+    def report(self, index: int, reason: str) -> str:
+        """Registers as text."""
+        uc = self._uc
+        values = {name: int(uc.reg_read(NUMBER[name])) for name in (*GENERAL, *CONTROL)}
+        values["efer"] = int(uc.reg_read(MSR, EFER))
+        texts = {name: f"{uc.reg_read(NUMBER[name]):04x}" for name in SEGMENTS}
+        for name, number in (("tr", TR), ("gdt", GDTR), ("idt", IDTR)):
+            selector, base, limit, _ = uc.reg_read(number)
+            texts[name] = f"{selector:04x} base {base:x} limit {limit:x}"
+        linear = self._linear_rip()
+        try:
+            code = self.space().fetch(linear, min(INSTRUCTION, PAGE - linear % PAGE))
+        except NotMapped:
+            code = b""
+        return render(index, reason, values, texts, code)
+
+    def close(self) -> None:
+        """Give the engine back."""
+        del self._uc
