@@ -43,7 +43,7 @@ Examples:
     help="The CPU back end; auto takes KVM where it works.",
 )
 @click.option("--size", default="64M", show_default=True, help="Of the disk image.")
-@click.option("--passes", default=2, show_default=True, help="How often blockcheck goes over it.")
+@click.option("--passes", default=4, show_default=True, help="How often blockcheck goes over it.")
 @click.option(
     "--disk",
     type=click.Path(path_type=Path),
@@ -115,13 +115,13 @@ def _conclude(
         passed
         and outcome.all_exited_well()
         and verdict.agrees
-        and outcome.echoed > 0
+        and outcome.lines_returned == outcome.lines_sent > 0
         and outcome.outage is not None
     )
     right = verdict.blocks - verdict.wrong
     lines = [
         outage_line(outcome),
-        f"echo returned {outcome.echoed} of {outcome.echoed} lines, before and after the kill",
+        f"echo returned {outcome.lines_returned} of {outcome.lines_sent} lines, before and after",
         f"the guest says: {said}",
         f"the image says: {right:,} of {verdict.blocks:,} blocks are right, checked from outside",
         *verdict.problems,
@@ -144,8 +144,9 @@ def _summary(outcome: Outcome, said: str, verdict: Verdict, well: bool) -> dict[
         "replaced_by_pid": outcome.served_pid,
         "outage_ms": outage.total_ms if outage else None,
         "outage_steps_ms": outage.steps_ms() if outage else None,
-        "replayed": outcome.in_flight_replayed,
-        "lines_echoed": outcome.echoed,
+        "replayed": outcome.replayed,
+        "lines_sent": outcome.lines_sent,
+        "lines_returned": outcome.lines_returned,
         "image_blocks": verdict.blocks,
         "image_blocks_wrong": verdict.wrong,
     }

@@ -1,7 +1,7 @@
 """Status messages as tables for people and as plain values for JSON."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.message import Message
 from rich.box import SIMPLE_HEAD
@@ -14,6 +14,8 @@ from splitvisor.cli.narrate import CPU_NAMES, end_of
 from splitvisor.units import format_size
 
 WIDE = 200  # columns where there is no terminal that says how many it has
+WIDE_TABLE = 110  # columns that a table of devices with everything in it takes
+_COUNTS = ("requests", "from guest", "to guest", "in flight", "replayed")
 _STATES = {
     core.GUEST_CREATED: "created",
     core.GUEST_RUNNING: "running",
@@ -52,11 +54,17 @@ def state_text(guest: core.GuestStatus) -> str:
     return _STATES[guest.state]
 
 
+def title(machine: operator.MachineStatus) -> str:
+    """Which machine, and where it lives."""
+    return (
+        f"machine {machine.name}: supervisor pid {machine.supervisor_pid}, "
+        f"core pid {machine.core_pid}, {machine.run_dir}"
+    )
+
+
 def guests_table(machine: operator.MachineStatus) -> Table:
     """One line per guest."""
     table = _table(
-        f"machine {machine.name}: supervisor pid {machine.supervisor_pid}, "
-        f"core pid {machine.core_pid}, {machine.run_dir}",
         ("guest", "state", "cpu", "memory", "vcpus", "exits"),
         right=("memory", "vcpus", "exits"),
     )
@@ -72,37 +80,32 @@ def guests_table(machine: operator.MachineStatus) -> Table:
     return table
 
 
-def devices_table(machine: operator.MachineStatus) -> Table:
-    """One line per device: what serves it, and what went through it."""
-    table = _table(
-        None,
-        (
-            *("device", "model", "served by", "requests", "from guest", "to guest"),
-            *("in flight", "replayed", "remarks"),
-        ),
-        right=("requests", "from guest", "to guest", "in flight", "replayed"),
-    )
-    pids = {service.name: service for service in machine.services}
-    for guest in machine.guests:
-        for device in guest.devices:
-            table.add_row(
-                f"{guest.name}/{device.name}",
-                device.model,
-                served_by(device, pids.get(device.service)),
-                f"{device.requests:,}",
-                bytes_text(device.bytes_from_guest),
-                bytes_text(device.bytes_to_guest),
-                str(device.in_flight),
-                str(device.replayed),
-                _remarks(device),
-            )
+def devices_table(machine: operator.MachineStatus, width: int) -> Table:
+    """One line per device, `width` columns: what serves it, and what went through it."""
+    wide = width >= WIDE_TABLE
+    columns = ["device", *(["model"] if wide else []), "served by", *_COUNTS]
+    services = {service.name: service for service in machine.services}
+    devices = [(guest.name, device) for guest in machine.guests for device in guest.devices]
+    remarked = wide and any(_remarks(device) for _, device in devices)
+    table = _table((*columns, *(["remarks"] if remarked else [])), right=_COUNTS)
+    for guest, device in devices:
+        row = [f"{guest}/{device.name}"]
+        row += [device.model] if wide else []
+        row += [
+            served_by(device, services.get(device.service), wide),
+            f"{device.requests:,}",
+            bytes_text(device.bytes_from_guest),
+            bytes_text(device.bytes_to_guest),
+            str(device.in_flight),
+            str(device.replayed),
+        ]
+        table.add_row(*row, *([_remarks(device)] if remarked else []))
     return table
 
 
 def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
     """One line per service OS."""
     table = _table(
-        None,
         (
             *("machine", "service", "state", "pid", "epoch", "uptime"),
             *("deaths", "last death", "last outage"),
@@ -125,11 +128,14 @@ def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
     return table
 
 
-def served_by(device: core.DeviceStatus, service: operator.ServiceStatus | None) -> str:
-    """`service (pid 123, epoch 2)`; nobody while its service OS is dead."""
+def served_by(
+    device: core.DeviceStatus, service: operator.ServiceStatus | None, full: bool = True
+) -> str:
+    """`service (pid 123, epoch 2)`, without its name unless `full`; nobody while it is dead."""
     if not device.attached or service is None or service.epoch != device.epoch:
-        return f"nobody ({device.service} is away)"
-    return f"{device.service} (pid {service.pid}, epoch {device.epoch})"
+        return f"nobody ({device.service} is away)" if full else "nobody"
+    who = f"pid {service.pid}, epoch {device.epoch}"
+    return f"{device.service} ({who})" if full else who
 
 
 def _remarks(device: core.DeviceStatus) -> str:
@@ -138,10 +144,12 @@ def _remarks(device: core.DeviceStatus) -> str:
     return "; ".join(filter(None, (reset, dropped)))
 
 
-def _table(title: str | None, columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+def _table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        stiff = column not in (*right, "remarks")  # the others may wrap where it is narrow
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=stiff)
     return table
 
 

@@ -65,6 +65,7 @@ def up(root: Path, file: Path, until_idle: bool) -> int:
             print(fault, file=sys.stderr, flush=True)
 
     reason = launch(machine, root, _report, body)
+    note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")
     if reason:
         return 0 if reason == "stopped" else exit_status.of_end(reason)
     return int(any(exit_status.of_guest(status) for status in ended))

@@ -17,13 +17,14 @@ _CHUNK = 4096
 
 
 class Conversation:
-    """A context manager that owns the pipes; `lines` came back as they were sent."""
+    """A context manager that owns the pipes; of `sent` lines `returned` came back unchanged."""
 
     def __init__(self) -> None:
         guest_in, self._to_guest = os.pipe2(os.O_CLOEXEC)
         self._from_guest, guest_out = os.pipe2(os.O_CLOEXEC)
         self.stdio = Stdio(guest_in, guest_out)
-        self.lines = 0
+        self.sent = 0
+        self.returned = 0
         self.quiet = trio.Lock()  # held while nothing must be on its way
         self._heard = b""
 
@@ -48,9 +49,10 @@ class Conversation:
         """Send a line and wait until it has come back."""
         line = f"{text}\n".encode()
         async with self.quiet:
+            self.sent += 1
             os.write(self._to_guest, line)  # a line fits into the pipe: the one before is read
             await self._hear(line)
-        self.lines += 1
+            self.returned += 1
 
     def end(self) -> None:
         """Make the guest exit."""

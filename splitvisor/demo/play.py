@@ -1,7 +1,7 @@
 """What happens in the demo, in order: work, a kill in the middle, recovery, the verdicts."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import trio
 
@@ -10,6 +10,7 @@ from splitvisor.cli.narrate import describe, outage_steps
 from splitvisor.demo.conversation import Conversation
 from splitvisor.demo.scene import Scene
 from splitvisor.demo.stage import Stage, percent
+from splitvisor.machine import DEFAULT_SERVICE
 from splitvisor.supervisor import events
 from splitvisor.supervisor.deaths import Outage
 from splitvisor.supervisor.supervisor import Supervisor
@@ -17,7 +18,6 @@ from splitvisor.supervisor.supervisor import Supervisor
 KILL_AT = 0.45  # of blockcheck's requests: in the midst of writes, whatever the passes
 LOOK = 0.01  # seconds between two looks at blockcheck's progress before the kill
 TALK = 0.25  # seconds between two lines to echo
-_SERVICE = "service"
 
 
 @dataclass(slots=True)
@@ -28,8 +28,9 @@ class Outcome:
     killed_pid: int = 0
     served_pid: int = 0  # of the incarnation that took over
     outage: Outage | None = None
-    in_flight_replayed: int = 0
-    echoed: int = 0
+    replayed: int = 0
+    lines_sent: int = 0
+    lines_returned: int = 0
 
     def all_exited_well(self) -> bool:
         """Whether each guest exited with status 0."""
@@ -75,9 +76,10 @@ class Play:
         self._conversation.end()
         for name in ("echo", "hello"):
             await self._end_of(supervisor, name)
-        self.outcome.echoed = self._conversation.lines
+        self.outcome.lines_sent = self._conversation.sent
+        self.outcome.lines_returned = self._conversation.returned
         machine = await supervisor.status()
-        self.outcome.in_flight_replayed = sum(
+        self.outcome.replayed = sum(
             device.replayed for guest in machine.guests for device in guest.devices
         )
         self._stage.show(machine, self._done_of(machine.guests), self._scene.requests)
@@ -94,14 +96,14 @@ class Play:
     async def _talk(self) -> None:
         await self._conversation.begin()
         while True:
-            await self._conversation.say(f"line {self._conversation.lines + 1}")
+            await self._conversation.say(f"line {self._conversation.sent + 1}")
             await trio.sleep(TALK)
 
     async def _kill_once(self, supervisor: Supervisor) -> None:
-        while self._done_of(await supervisor.guests.statuses()) < KILL_AT * self._scene.requests:
+        while not self._is_time(await supervisor.guests.statuses()):
             await trio.sleep(LOOK)
         async with self._conversation.quiet:
-            pid, epoch = await supervisor.kill_service(_SERVICE)
+            pid, epoch = await supervisor.kill_service(DEFAULT_SERVICE)
             self.outcome.killed_pid = pid
             at = percent(self._done, self._scene.requests)
             self._stage.say(
@@ -109,7 +111,13 @@ class Play:
             )
             await self._recovered.wait()
 
-    def _done_of(self, guests: Any) -> int:
+    def _is_time(self, guests: Sequence[core.GuestStatus]) -> bool:
+        """Far enough, and with requests in flight, so that there is something to replay."""
+        if self._done_of(guests) < KILL_AT * self._scene.requests:
+            return False
+        return any(d.in_flight for g in guests for d in g.devices if d.model == "block")
+
+    def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:
         for guest in guests:
             if guest.name == "blockcheck":
                 self._done = sum(d.completions for d in guest.devices if d.name == "disk0")
@@ -136,5 +144,5 @@ def outage_line(outcome: Outcome) -> str:
     return (
         f"pid {outcome.killed_pid} killed, pid {outcome.served_pid} took over: "
         f"outage {outcome.outage.total_ms:.0f} ms ({outage_steps(outcome.outage)}), "
-        f"{outcome.in_flight_replayed} requests in flight replayed"
+        f"{outcome.replayed} requests in flight replayed"
     )

@@ -65,9 +65,11 @@ class Stage:
             ProgressBar(total, min(done, total), width=_BAR_WIDTH),
             f"{percent(done, total)} of {total:,} requests",
         )
-        self._live.update(
-            Group(render.guests_table(machine), render.devices_table(machine), bar), refresh=True
+        tables = (
+            render.guests_table(machine),
+            render.devices_table(machine, self._console.width),
         )
+        self._live.update(Group(*tables, bar), refresh=True)
 
 
 def percent(done: int, total: int) -> str:

@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from splitvisor.cli import client
+from splitvisor.errors import UserError
+from splitvisor.supervisor.failure import MachineError
+from splitvisor.supervisor.run_directory import claim
+
+
+@pytest.fixture
+def two(tmp_path):
+    directories = [claim(tmp_path, name, ("service",)) for name in ("lab", "shop")]
+    yield tmp_path
+    for directory in directories:
+        directory.remove()
+
+
+def test_the_only_machine_need_not_be_named(tmp_path):
+    directory = claim(tmp_path, "lab", ("service",))
+    assert client.choose(tmp_path, "").name == client.choose(tmp_path, "lab").name == "lab"
+    directory.remove()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("", "which machine\\? There are lab, shop"), ("lap", "no machine 'lap'.* 'lab'")],
+)
+def test_a_name_that_does_not_decide_is_a_users_error(two, name, line):
+    with pytest.raises(UserError, match=line):
+        client.choose(two, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("", ("", "")), ("lab", ("lab", "")), ("lab/web", ("lab", "web")), ("/web", ("", "web"))],
+)
+def test_names_of_parts(text, parts):
+    assert client.split_name(text) == parts
+
+
+def test_a_machine_that_does_not_answer_is_named_with_its_pid(two):
+    with pytest.raises(MachineError, match=rf"machine lab \(pid {os.getpid()}\) cannot be reached"):
+        client.status(client.choose(two, "lab"))

@@ -1,0 +1,71 @@
+"""Help texts, and mistakes as one line with status 2."""
+
+import pytest
+
+from splitvisor.cli import main as cli_main
+from splitvisor.cli.main import main
+from splitvisor.supervisor.failure import MachineError
+
+COMMANDS = [
+    *([], ["run"], ["up"], ["ps"], ["stop"], ["service"]),
+    *(["service", "status"], ["service", "kill"], ["demo"]),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_with_examples(command, capsys):
+    assert main([*command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(" ".join(["Usage: splitvisor", *command]))
+    if command != ["service"]:
+        assert "Example" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rn"], ("'rn'", "'run'")),
+        (["run"], ("IMAGE",)),
+        (["run", "--dsk", "x"], ("--dsk", "--disk")),
+        (["run", "x", "--vcpus", "many"], ("--vcpus", "many")),
+        (["run", "x", "--cpu", "fast"], ("--cpu", "fast", "emulated")),
+        (["run", "x", "--memory", "64Q"], ("64Q", "64M")),
+        (["run", "x", "--name", "A B"], ("A B",)),
+        (["up"], ("MACHINE.toml",)),
+        (["demo", "--size", "1000"], ("1000", "4K")),
+        (["demo", "--passes", "0"], ("--passes",)),
+        (["stop", "nobody"], ("splitvisor up",)),
+        (["service", "kill"], ("splitvisor up",)),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_line_and_status_2(arguments, words, capsys, tmp_path):
+    assert main(["--run-root", str(tmp_path), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("splitvisor: ")
+    for word in words:
+        assert word in line
+
+
+def test_without_a_command_there_is_help_on_standard_error(capsys):
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_a_machine_that_fails_has_a_status_of_its_own(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise MachineError("the core\ndied")
+
+    monkeypatch.setattr(cli_main.cli, "main", fail)
+    assert main(["ps"]) == 126
+    assert capsys.readouterr().err == "splitvisor: the core died\n"
+
+
+def test_nothing_runs_on_a_fresh_run_root(capsys, tmp_path):
+    assert main(["--run-root", str(tmp_path / "new"), "ps"]) == 0
+    assert capsys.readouterr().out == "no machine runs\n"
+    assert main(["--run-root", str(tmp_path / "new"), "ps", "--json"]) == 0
+    assert capsys.readouterr().out.split() == ["{", '"machines":', "[]", "}"]
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,111 @@
+"""Tables and JSON out of status messages."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from protos import core_pb2 as core
+from protos import operator_pb2 as operator
+from splitvisor.cli import render
+
+
+@pytest.fixture
+def machine():
+    def device(name, epoch, **fields):
+        return core.DeviceStatus(
+            name=name, model="block", service="service", epoch=epoch, attached=True, **fields
+        )
+
+    return operator.MachineStatus(
+        name="lab",
+        supervisor_pid=100,
+        core_pid=101,
+        run_dir="/run/lab",
+        services=[
+            operator.ServiceStatus(
+                name="service",
+                state=operator.SERVICE_SERVING,
+                pid=102,
+                epoch=2,
+                deaths=1,
+                last_death="signal 9 (SIGKILL)",
+                last_outage_ms=231.4,
+            )
+        ],
+        guests=[
+            core.GuestStatus(
+                name="web",
+                state=core.GUEST_RUNNING,
+                cpu=core.CPU_KVM,
+                memory=64 << 20,
+                vcpus=[core.VcpuStatus(exits=5), core.VcpuStatus(index=1, exits=7)],
+                devices=[
+                    device("disk0", 2, requests=12345, bytes_from_guest=5 << 20, in_flight=3),
+                    device("disk1", 1, needs_reset="a chain that has no end"),
+                ],
+            ),
+            core.GuestStatus(
+                name="done", state=core.GUEST_ENDED, end_reason=core.END_EXIT, exit_status=3
+            ),
+        ],
+    )
+
+
+def lines(table, width):
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    console.print(table)
+    return console.file.getvalue().splitlines()
+
+
+def test_guests_with_what_they_do_or_how_they_ended(machine):
+    text = [line.split() for line in lines(render.guests_table(machine), 120)]
+    assert ["web", "running", "kvm", "64M", "2", "12"] in text
+    assert ["done", "ended,", "exit", "status", "3", "auto", "0", "0", "0"] in text
+
+
+def test_devices_with_who_serves_them(machine):
+    text = lines(render.devices_table(machine, 140), 140)
+    disk0 = next(line for line in text if "web/disk0" in line)
+    disk1 = next(line for line in text if "web/disk1" in line)
+    assert "service (pid 102, epoch 2)" in disk0
+    assert "12,345" in disk0
+    assert "5.0 MiB" in disk0
+    assert "nobody (service is away)" in disk1  # its epoch is that of a dead incarnation
+    assert "needs reset: a chain that has no end" in disk1
+
+
+def test_devices_fit_a_terminal_of_80_columns_one_line_each(machine):
+    text = lines(render.devices_table(machine, 80), 80)
+    assert all(len(line) <= 80 for line in text)
+    assert sum("web/disk" in line for line in text) == 2
+    assert any("pid 102, epoch 2" in line for line in text)
+
+
+def test_services(machine):
+    text = "\n".join(lines(render.services_table([machine]), 140))
+    for words in ("lab", "serving", "102", "signal 9 (SIGKILL)", "231 ms"):
+        assert words in text
+
+
+def test_the_title_names_machine_and_processes(machine):
+    assert render.title(machine) == "machine lab: supervisor pid 100, core pid 101, /run/lab"
+
+
+def test_plain_values_hold_every_field_and_are_json(machine):
+    plain = json.loads(json.dumps(render.plain(machine)))
+    assert plain["services"][0]["state"] == "serving"
+    assert plain["guests"][0]["state"] == "running"
+    assert plain["guests"][0]["cpu"] == "kvm"
+    assert plain["guests"][1]["end_reason"] == "exit"
+    assert plain["guests"][0]["devices"][0]["requests"] == 12345
+    assert plain["guests"][0]["rom_writes_refused"] == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3.0 TiB")],
+)
+def test_bytes_for_people(count, text):
+    assert render.bytes_text(count) == text

@@ -1,0 +1,128 @@
+"""Real child processes: readiness, death, burial with descendants."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+import trio
+
+from splitvisor.supervisor.child import StartError, Stdio, adopt_orphans, describe_status, spawn
+
+SAY_READY = "import os, sys; os.write(int(sys.argv[-1]), b'!')\n"
+WAIT = "import signal; signal.pause()\n"
+NOTHING = Stdio(subprocess.DEVNULL, subprocess.DEVNULL)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a child that runs some Python."""
+    children = []
+
+    def start(code, stdio=NOTHING):
+        (tmp_path / "some_child.py").write_text(code)
+        env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        children.append(spawn("some_child", [], tmp_path / "child.log", stdio, env))
+        return children[-1]
+
+    yield start
+    assert all(child.status is not None for child in children)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_child_is_ready_when_it_says_so_and_buried_with_its_status(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    assert os.getsid(child.pid) == child.pid
+    child.kill()
+    await child.died()
+    await child.bury()
+    assert os.WTERMSIG(child.status) == signal.SIGKILL
+    assert child.how_it_died() == "signal 9 (SIGKILL)"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child.pid, os.WNOHANG)
+
+
+async def test_a_child_that_cannot_start_is_told_with_its_last_line(start):
+    child = start("import sys; sys.exit('first\\nno such thing: do that\\n\\n')")
+    with pytest.raises(StartError, match=r"\(exit status 1\): no such thing: do that$"):
+        await child.ready(20)
+
+
+async def test_a_child_that_never_says_anything_is_given_up(start):
+    child = start(WAIT)
+    with pytest.raises(StartError, match=r"not ready after 0.05 s"):
+        await child.ready(0.05)
+    await child.bury()
+
+
+async def test_burial_takes_the_whole_process_group(start):
+    adopt_orphans()
+    reader, writer = os.pipe()
+    child = start(
+        "import subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
+        "print(p.pid, flush=True)\n" + SAY_READY + WAIT,
+        Stdio(subprocess.DEVNULL, writer),
+    )
+    await child.ready(20)
+    os.close(writer)
+    descendant = int(os.read(reader, 100))
+    os.close(reader)
+    assert alive(descendant)
+    child.kill()
+    await child.died()
+    await child.bury()
+    assert not os.path.exists(f"/proc/{descendant}")
+
+
+async def test_a_child_that_ends_in_order_is_not_killed(start):
+    child = start(
+        "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        + SAY_READY
+        + WAIT
+    )
+    await child.ready(20)
+    await child.end(trio.CancelScope())
+    assert child.how_it_died() == "exit status 3"
+
+
+async def test_patience_ends_with_sigkill(start):
+    child = start("import signal; signal.signal(15, signal.SIG_IGN)\n" + SAY_READY + WAIT)
+    await child.ready(20)
+    await child.end(trio.CancelScope(deadline=trio.current_time() + 0.05))
+    assert child.how_it_died() == "signal 9 (SIGKILL)"
+
+
+async def test_two_tasks_may_wait_for_one_death(start):
+    child = start(SAY_READY + WAIT)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.died)
+        nursery.start_soon(child.died)
+        await child.ready(20)
+        child.kill()
+    await child.bury()
+    await child.bury()
+
+
+async def test_the_current_directory_is_not_imported_from(start, tmp_path, monkeypatch):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "subprocess.py").write_text("raise SystemExit('trapped')")
+    monkeypatch.chdir(trap)
+    child = start("import subprocess\n" + SAY_READY + WAIT)
+    await child.ready(20)
+    await child.bury()
+
+
+def test_statuses_in_words():
+    assert describe_status(3 << 8) == "exit status 3"
+    assert describe_status(11) == "signal 11 (SIGSEGV)"
+    assert describe_status(40) == "signal 40"
