@@ -137,7 +137,7 @@ class Guest:
 
     def _power(self, port: core_pb2.PowerPort, value: int) -> None:
         reason = _POWER_REASON[port.action]
-        status = value & 0xFF if reason == core_pb2.END_EXIT else 0
+        status = value if reason == core_pb2.END_EXIT else 0
         self._finish(End(reason, status))
 
     def _fault(self, task: Task, stop: Stop) -> None:

@@ -32,14 +32,13 @@ class Session:
         window: Window,
         *,
         epoch: int,
-        state: bytes,
         rank: int,
     ) -> None:
         self._model = model
         self._driver = driver
         self._window = window
         self._epoch = epoch
-        self._state = state
+        self._state = model.state()  # as told when attaching
         self._rank = rank
         self._events: SimpleQueue[CoreMessage | bytes | None] = SimpleQueue()
         self._room = threading.Semaphore(0)  # given when the last chunk of input is taken

@@ -96,9 +96,9 @@ class Sessions(DeviceIoServicer):
                 held = model.evented(attach.state, driver.origin)
             except ValueError as error:
                 raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
-            yield _attached(held.shape)
+            yield _attached(held.shape, held.state())
             yield from evented.Session(
-                held, driver, window, epoch=self._epoch, state=attach.state, rank=model.rank
+                held, driver, window, epoch=self._epoch, rank=model.rank
             ).answer(messages)
 
     def _authenticate(self, attach: Attach) -> None:
@@ -151,13 +151,14 @@ def _close(driver: Any, name: str) -> None:
         print(f"service OS: {name}: {error} when it was closed", file=sys.stderr, flush=True)
 
 
-def _attached(shape: Shape) -> ServiceMessage:
+def _attached(shape: Shape, state: bytes = b"") -> ServiceMessage:
     message = ServiceMessage()
     attached = message.attached
     attached.device_id = shape.device_id
     attached.features = shape.features
     attached.config_space = shape.config_space
     attached.slots = shape.slots
+    attached.state = state
     for queue in shape.queues:
         attached.queues.add(
             max_size=queue.max_size, header_bytes=queue.header_bytes, parks=queue.parks

@@ -87,7 +87,9 @@ class ServedDevice(ABC):
 
     def adopt(self, attached: io_pb2.Attached) -> None:
         """Learn what the device is; PeerFault if it is not what the guest has seen already."""
-        seen = self._seen
+        seen, state = self._seen, attached.state
+        attached.ClearField("state")
+        self._keep(state)
         if seen is None:
             self._describe(attached)
             self._seen = attached
@@ -98,6 +100,11 @@ class ServedDevice(ABC):
             raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
         if changed:
             self.change_config(attached.config_space)
+
+    def _keep(self, state: bytes) -> None:
+        if len(state) > MAX_STATE:
+            raise PeerFault(f"device {self.config.name}: a state of {len(state)} bytes is too large")
+        self.state = state
 
     @abstractmethod
     def _activation(self) -> io_pb2.CoreMessage | None:
@@ -136,6 +143,8 @@ class ServedDevice(ABC):
             if message.epoch != epoch:
                 status.dropped += max(1, len(message.completions))
                 return
+            if message.HasField("state"):
+                self._keep(message.state)
             settled = log.settled
             done: list[tuple[InFlight, io_pb2.Completion]] = []
             for completion in message.completions:
@@ -148,8 +157,6 @@ class ServedDevice(ABC):
                 else:
                     log.retire(entry)
                     done.append((entry, completion))
-            if message.HasField("state") and len(message.state) <= MAX_STATE:
-                self.state = message.state
             status.completions += len(done)
             interrupt = self._finish(done, window) if done else False
             if interrupt or message.interrupt:

@@ -136,9 +136,8 @@ def test_a_log_has_every_byte_once_whichever_moment_a_death_chose(start, tmp_pat
     log.write_bytes(b"before\n")
     dead = start()
     stream = dead.attach("console", f"log:path={log}")
-    stream.next()
-    first = stream.completions()
-    assert first.HasField("state")
+    first = stream.next().attached
+    assert first.state
     stream.submit(transmit(0, b"one\n"))
     second = stream.completions()
     assert [c.slot for c in second.completions] == [0]
@@ -159,7 +158,6 @@ def test_a_console_on_the_terminal_works_both_ways(start):
     stream = incarnation.attach("console", "terminal", window={})
     attached = stream.next().attached
     assert [q.parks for q in attached.queues] == [True, False]
-    stream.completions()
     stream.submit(Request(slot=0, queue=0, writable=64), Request(slot=1, queue=0, writable=64))
     stream.submit(transmit(2, b"login: "))
     assert [c.slot for c in stream.completions().completions] == [2]
@@ -180,8 +178,7 @@ def test_input_that_nobody_takes_stays_at_its_source(start):
     incarnation.process.stdin.write(typed)
     incarnation.process.stdin.flush()
     stream = incarnation.attach("console", "terminal")
-    stream.next()
-    taken, state, slot = b"", stream.completions().state, 0
+    taken, state, slot = b"", stream.next().attached.state, 0
     stream.submit(Request(slot=slot, queue=0, writable=100, inlined=True))
     while len(taken) < len(typed):
         reply = stream.completions()
@@ -199,7 +196,6 @@ def test_output_that_finds_no_room_is_completed_and_reported(start):
     incarnation = start(stderr=subprocess.PIPE)
     stream = incarnation.attach("console", "log:path=/dev/full")
     stream.next()
-    stream.completions()
     stream.submit(transmit(0, b"lost"))
     assert [c.slot for c in stream.completions().completions] == [0]
     stream.close()
@@ -210,7 +206,6 @@ def test_output_that_finds_no_room_is_completed_and_reported(start):
 def test_a_reset_gives_back_what_a_console_holds(start):
     stream = start(stdin=subprocess.DEVNULL).attach("console", "log:path=/dev/null")
     stream.next()
-    stream.completions()
     stream.submit(*(Request(slot=i, queue=0, writable=8, inlined=True) for i in range(3)))
     stream.send(CoreMessage(reset=Reset()))
     assert [(c.slot, c.written) for c in stream.completions().completions] == [
@@ -233,7 +228,6 @@ def test_a_uart_answers_accesses_and_interrupts(start):
     stream = incarnation.attach("uart", "terminal")
     attached = stream.next().attached
     assert (attached.device_id, attached.slots > 0, len(attached.queues)) == (0, True, 0)
-    stream.completions()
     stream.submit(access(0, 0, ord("h")), access(1, 0, ord("i")), access(2, 5), access(3, 1, 1))
     reply = stream.completions()
     assert [c.value for c in reply.completions] == [0, 0, 0x60, 0]
