@@ -1,4 +1,4 @@
-"""The floor under everything: a bare gRPC stream that sends 64 bytes back, between two processes."""
+"""The floor under everything: 64 bytes there and back on a bare gRPC stream between processes."""
 
 import os
 import subprocess
@@ -30,7 +30,9 @@ def serve(address: str, ready: int) -> None:
     handler = grpc.stream_stream_rpc_method_handler(echo, _identity, _identity)
     server = grpc.server(ThreadPoolExecutor(4))
     server.add_registered_method_handlers("echo", {"Echo": handler})
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo", {"Echo": handler}),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("echo", {"Echo": handler}),)
+    )
     server.add_insecure_port(address)
     server.start()
     os.write(ready, b"\n")
