@@ -32,7 +32,7 @@ SLICE: Final = 20_000  # instructions: long enough for speed (80 M/s), short bes
 WINDOW_SLICE: Final = 50  # while an interrupt waits for IF, so that `sti; nop; cli` is noticed
 MOST_VCPUS: Final = 16  # each engine reserves much address space, and they take turns anyway
 LOCAL_APIC_PAGE, IO_APIC_PAGE = 0xFEE00, 0xFEC00
-STI, POP_SS, MOV_TO_SS, INT = 0xFB, 0x17, 0xD08E, 0xCD
+INT: Final = 0xCD  # opcode
 T = TypeVar("T")
 
 
@@ -56,10 +56,7 @@ class EmulatedVcpu:
 
     def reset(self, registers: Registers) -> None:
         """Put vCPU 0 at its first instruction."""
-        try:
-            self._engine.start_flat(registers)
-        except NotMapped:
-            raise PeerFault(f"entry point {registers.rip:#x} is outside guest memory") from None
+        self._engine.start_flat(registers)
 
     def flush(self) -> None:
         """Forget translated code."""
@@ -102,7 +99,7 @@ class EmulatedVcpu:
             self.exits += 1
             with self._machine.lock:
                 self._halted = True
-                self._deaf = not self._engine.state().rflags & interrupts.INTERRUPT_FLAG
+                self._deaf = not self._engine.interruptible()
         elif end is End.EXCEPTION:
             self._raise(self._engine.exception)
         return None
@@ -116,20 +113,12 @@ class EmulatedVcpu:
         """The interrupt to deliver now, and how many instructions to run then."""
         if not self.apic.pending():
             return None, SLICE
-        if not self._engine.state().rflags & interrupts.INTERRUPT_FLAG:
+        if not self._engine.interruptible():
             return None, WINDOW_SLICE
-        if not self._halted and self._in_shadow():
+        if not self._halted and self._engine.in_shadow():
             return None, 1
         self._halted = False
         return self.apic.acknowledge(), SLICE
-
-    def _in_shadow(self) -> bool:
-        """Whether the last instruction was STI or loaded SS, judged by its bytes.
-
-        Bytes that only look so make an interrupt wait for one instruction more.
-        """
-        last = self._engine.before(2)
-        return last >> 8 in (STI, POP_SS) or last & 0xF8FF == MOV_TO_SS
 
     def _raise(self, vector: int) -> None:
         """Deliver an exception that Unicorn found."""
@@ -151,15 +140,12 @@ class EmulatedVcpu:
             entry = interrupts.enter(space, before, gate, refused.error)
         except BadGate:
             entry = interrupts.enter(space, state, interrupts.DOUBLE_FAULT, 0)
-        try:
-            engine.enter(entry)
-        except UcError:
-            raise BadGate(f"vector {vector} names a bad code segment, {entry.cs:#x}") from None
+        engine.enter(entry)
 
     def _page_fault_code(self) -> int:
-        user = 4 if self._engine.state().cs & 3 else 0
+        user = 4 if self._engine.state().segments["cs"].selector & 3 else 0
         try:
-            self._engine.space().translate(self._engine.fault_address())
+            self._engine.space().translate(self._engine.fault_address)
         except NotMapped:
             return user
         return user | 1

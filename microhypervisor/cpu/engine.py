@@ -5,8 +5,7 @@ What Unicorn lacks for that, and what is done about it:
   out of long mode as software would. PVH guests start in 32-bit mode, secondary CPUs in real mode.
 - It does not say whether it stopped because of HLT or because the instruction budget ran out. An
   instruction hook on every translated HLT (found when its block is translated) knows.
-- The privilege level follows SS, and SS cannot be loaded with more privilege than one has; with
-  CR0.PE off for a moment it can.
+- Its register interface does not set segments or the privilege level; `hidden.py` does.
 - Stopped from within an MMIO access, it forgets the instruction. So that one is executed again,
   with the accesses that it had made answered from memory.
 - A write into ROM is either an error or takes place; so it is let through for the one instruction
@@ -16,15 +15,14 @@ What Unicorn lacks for that, and what is done about it:
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from struct import Struct
 from typing import Any, Final, Protocol, cast
 
 from unicorn import unicorn_const
 from unicorn import x86_const as x86
 from unicorn.unicorn import Uc, UcError
 
-from microhypervisor.cpu import kvm_abi
-from microhypervisor.cpu.interrupts import Entry, State
+from microhypervisor.cpu import hidden, kvm_abi
+from microhypervisor.cpu.interrupts import INTERRUPT_FLAG, Entry, Segment, State
 from microhypervisor.cpu.paging import AddressSpace, NotMapped
 from microhypervisor.cpu.protocol import Registers
 from microhypervisor.cpu.report import render
@@ -33,9 +31,10 @@ from microhypervisor.memory.ram import PAGE, GuestMemory, Region, RegionKind
 PHYSICAL_END: Final = 1 << 40  # what Unicorn's processor addresses
 CR0_PE, CR0_ET, CR0_PG, CR4_PAE = 1 << 0, 1 << 4, 1 << 31, 1 << 5
 EFER, EFER_LME = 0xC0000080, 1 << 8
-CODE32, CODE64, DATA = 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF
-DESCRIPTORS = Struct("<QQQ")
 CODE_SELECTOR, DATA_SELECTOR = 0x08, 0x10
+FLAT, CODE32, CODE64, DATA = 0xFFFFFFFF, 0xCF9B00, 0xAF9B00, 0xCF9300  # limit, attributes
+REAL, REAL_CODE, REAL_DATA = 0xFFFF, 0x9B00, 0x9300
+TSS_LIMIT, TSS_BUSY = 0x67, 0x8B00
 HLT: Final = 0xF4
 ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
 INVALID_OPCODE: Final = 6
@@ -44,14 +43,8 @@ CPUID: Final = b"\x0f\xa2"
 CPUID_RESULT: Final = ("rax", "rbx", "rcx", "rdx")
 GENERAL: Final = kvm_abi.REGS_NAMES.split()
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
-SEGMENTS: Final = ("cs", "ds", "es", "fs", "gs", "ss")
-NUMBER: Final = {
-    name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*GENERAL, *CONTROL, *SEGMENTS)
-}
-DATA_SEGMENTS: Final = [NUMBER[name] for name in SEGMENTS[1:]]
-RIP, CS, SS, RSP, RFLAGS = (NUMBER[name] for name in ("rip", "cs", "ss", "rsp", "rflags"))
-CR0, CR3, CR4 = (NUMBER[name] for name in ("cr0", "cr3", "cr4"))
-GDTR, IDTR, TR, MSR = (getattr(x86, f"UC_X86_REG_{name}") for name in ("GDTR", "IDTR", "TR", "MSR"))
+NUMBER: Final = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*GENERAL, *CONTROL)}
+RIP, RSP, RFLAGS, MSR = NUMBER["rip"], NUMBER["rsp"], NUMBER["rflags"], x86.UC_X86_REG_MSR
 
 
 class Outside(Protocol):
@@ -96,7 +89,9 @@ class Engine:
         self._recent: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=ACCESSES)
         self._answers: deque[tuple[tuple[str, int, int], int]] = deque()
         uc.ctl_exits_enabled(True)
+        self._hidden = hidden.Hidden(uc)
         self._identity = self._ask_cpuid()
+        self.fault_address = 0
         hole = 0
         for region in memory.regions:
             self._map_hole(hole, region.base)
@@ -251,76 +246,70 @@ class Engine:
         self._uc.ctl_flush_tb()
 
     def start_flat(self, registers: Registers) -> None:
-        """Load the registers; descriptors stand in guest memory at the entry point for a moment.
-
-        Raises NotMapped if nothing is mapped at the entry point.
-        """
-        uc = self._uc
+        """Load the registers, with flat segments."""
         self._leave_long_mode()
-        uc.reg_write(MSR, (EFER, registers.efer))
-        for number, value in ((CR4, registers.cr4), (CR3, registers.cr3), (CR0, registers.cr0)):
-            uc.reg_write(number, value)
-        space, place = self.space(), registers.rip & -PAGE
-        kept = space.fetch(place, DESCRIPTORS.size)
-        code = CODE64 if registers.code64 else CODE32
-        space.write(place, DESCRIPTORS.pack(0, code, DATA))
-        uc.reg_write(GDTR, (0, place, DESCRIPTORS.size - 1, 0))
-        uc.reg_write(CS, CODE_SELECTOR)
-        for segment in DATA_SEGMENTS:
-            uc.reg_write(segment, DATA_SELECTOR)
-        space.write(place, kept)
-        uc.reg_write(GDTR, (0, 0, 0, 0))
-        self._start(registers)
+        self._uc.reg_write(MSR, (EFER, registers.efer))
+        for name in ("cr4", "cr3", "cr0"):
+            self._uc.reg_write(NUMBER[name], getattr(registers, name))
+        code = Segment(CODE_SELECTOR, 0, FLAT, CODE64 if registers.code64 else CODE32)
+        self._start(registers, code, Segment(DATA_SELECTOR, 0, FLAT, DATA))
 
     def start_real(self, page: int) -> None:
         """Real mode at page << 12, as a start-up interrupt does it."""
         self._leave_long_mode()
-        self._uc.reg_write(CR0, CR0_ET)
-        for segment in DATA_SEGMENTS:
-            self._uc.reg_write(segment, 0)
-        self._uc.reg_write(CS, page << 8)
-        self._start(Registers(rip=0))
+        self._uc.reg_write(NUMBER["cr0"], CR0_ET)
+        code = Segment(page << 8, page << 12, REAL, REAL_CODE)
+        self._start(Registers(rip=0), code, Segment(0, 0, REAL, REAL_DATA))
 
     def _leave_long_mode(self) -> None:
         """From any state to 32 bits without paging: through paging, as only that way leads out."""
         uc = self._uc
-        uc.reg_write(CR4, CR4_PAE)
-        uc.reg_write(CR0, CR0_PG | CR0_ET | CR0_PE)
-        uc.reg_write(CR0, CR0_ET | CR0_PE)
+        uc.reg_write(NUMBER["cr4"], CR4_PAE)
+        uc.reg_write(NUMBER["cr0"], CR0_PG | CR0_ET | CR0_PE)
+        uc.reg_write(NUMBER["cr0"], CR0_ET | CR0_PE)
         uc.reg_write(MSR, (EFER, 0))
-        uc.reg_write(CR4, 0)
+        uc.reg_write(NUMBER["cr4"], 0)
 
-    def _start(self, registers: Registers) -> None:
+    def _start(self, registers: Registers, code: Segment, data: Segment) -> None:
+        inner = self._hidden.read()
+        inner.segments |= dict.fromkeys(("es", "ss", "ds", "fs", "gs"), data)
+        inner.segments |= {"cs": code, "tr": Segment(0, 0, TSS_LIMIT, TSS_BUSY)}
+        inner.segments |= dict.fromkeys(("ldt", "gdt", "idt"), Segment(0, 0, 0, 0))
+        inner.settle()
+        self._hidden.write(inner)
         for name in GENERAL:
             self._uc.reg_write(NUMBER[name], getattr(registers, name, 0))
-        self._uc.reg_write(IDTR, (0, 0, 0, 0))
 
     def space(self) -> AddressSpace:
         """Memory as the processor sees it now."""
-        read = self._uc.reg_read
-        efer = read(MSR, EFER)
-        return AddressSpace(self._memory, read(CR0), read(CR3), read(CR4), efer)
+        inner = self._hidden.read()
+        cr0, _, cr2, cr3, cr4, *_ = inner.control
+        self.fault_address = cr2
+        return AddressSpace(self._memory, cr0, cr3, cr4, bool(inner.flags & hidden.LONG_MODE))
 
     def state(self) -> State:
         """What an interrupt needs to know."""
-        read = self._uc.reg_read
-        (_, idt, idt_limit, _), (_, tss, tss_limit, _) = read(IDTR), read(TR)
-        rip, cs, rflags, rsp, ss = (int(read(number)) for number in (RIP, CS, RFLAGS, RSP, SS))
-        return State(rip, cs, rflags, rsp, ss, (idt, idt_limit), (tss, tss_limit))
+        rip, rflags, rsp = (self._uc.reg_read(number) for number in (RIP, RFLAGS, RSP))
+        return State(rip, rflags, rsp, self._hidden.read().segments)
+
+    def interruptible(self) -> bool:
+        """Whether interrupts are enabled."""
+        return bool(self._uc.reg_read(RFLAGS) & INTERRUPT_FLAG)
+
+    def in_shadow(self) -> bool:
+        """Whether the last instruction was STI or loaded SS, so that interrupts are held back."""
+        return bool(self._hidden.read().flags & hidden.SHADOW)
 
     def enter(self, entry: Entry) -> None:
-        """Go to a handler at CPL 0. Raises UcError if the segments cannot be loaded."""
-        uc = self._uc
-        if entry.from_user:
-            cr0 = uc.reg_read(CR0)
-            uc.reg_write(CR0, cr0 & ~CR0_PE)
-            uc.reg_write(SS, 0)
-            uc.reg_write(CR0, cr0)
-        uc.reg_write(CS, entry.cs)
-        if entry.ss:
-            uc.reg_write(SS, entry.ss)
+        """Go to a handler at CPL 0."""
+        inner = self._hidden.read()
+        inner.segments["cs"] = entry.cs
+        if entry.ss is not None:
+            inner.segments["ss"] = entry.ss
+        inner.settle()
+        self._hidden.write(inner)
         for number, value in ((RFLAGS, entry.rflags), (RSP, entry.rsp), (RIP, entry.rip)):
-            uc.reg_write(number, value)
+            self._uc.reg_write(number, value)
 
     def code(self, linear: int, size: int) -> int:
         """Code bytes as a number, or -1 where nothing is mapped."""
@@ -333,27 +322,18 @@ class Engine:
         """The last `count` bytes before the next instruction, or -1."""
         return self.code(self._linear_rip() - count, count)
 
-    def fault_address(self) -> int:
-        """CR2."""
-        return int(self._uc.reg_read(NUMBER["cr2"]))
-
     def _linear_rip(self) -> int:
-        return int(self._uc.reg_read(RIP)) + self._code_base()
-
-    def _code_base(self) -> int:
-        """Flat, but in real mode; other bases cannot be read from Unicorn."""
-        real = not self._uc.reg_read(CR0) & CR0_PE
-        return int(self._uc.reg_read(CS)) << 4 if real else 0
+        return int(self._uc.reg_read(RIP)) + self._hidden.read().segments["cs"].base
 
     def report(self, index: int, reason: str) -> str:
         """Registers as text."""
-        uc = self._uc
-        values = {name: int(uc.reg_read(NUMBER[name])) for name in (*GENERAL, *CONTROL)}
-        values["efer"] = int(uc.reg_read(MSR, EFER))
-        texts = {name: f"{uc.reg_read(NUMBER[name]):04x}" for name in SEGMENTS}
-        for name, number in (("tr", TR), ("gdt", GDTR), ("idt", IDTR)):
-            selector, base, limit, _ = uc.reg_read(number)
-            texts[name] = f"{selector:04x} base {base:x} limit {limit:x}"
+        inner = self._hidden.read()
+        values = {name: int(self._uc.reg_read(NUMBER[name])) for name in (*GENERAL, *CONTROL)}
+        values["efer"] = int(self._uc.reg_read(MSR, EFER))
+        texts = {
+            name: f"{selector:04x} base {base:x} limit {limit:x} attributes {attributes >> 8:x}"
+            for name, (selector, base, limit, attributes) in inner.segments.items()
+        }
         linear = self._linear_rip()
         try:
             code = self.space().fetch(linear, min(INSTRUCTION, PAGE - linear % PAGE))
@@ -363,4 +343,4 @@ class Engine:
 
     def close(self) -> None:
         """Give the engine back."""
-        del self._uc
+        del self._uc, self._hidden

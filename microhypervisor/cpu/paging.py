@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from microhypervisor.memory.ram import PAGE, GuestMemory
 
 PRESENT, WRITABLE, LARGE = 1, 2, 1 << 7
-PAGING, PAE, LONG_MODE_ACTIVE = 1 << 31, 1 << 5, 1 << 10
+PAGING, PAE = 1 << 31, 1 << 5
 ADDRESS = (1 << 52) - PAGE
 
 
@@ -24,7 +24,7 @@ class AddressSpace:
     cr0: int
     cr3: int
     cr4: int
-    efer: int
+    long_mode: bool
 
     def read(self, linear: int, size: int) -> int:
         """A little-endian number that lies within one page. Raises NotMapped."""
@@ -48,7 +48,7 @@ class AddressSpace:
         """The physical address. Raises NotMapped."""
         if not self.cr0 & PAGING:
             return linear & 0xFFFFFFFF
-        if self.efer & LONG_MODE_ACTIVE:
+        if self.long_mode:
             shift, bits, width, table = 39, 9, 8, self.cr3 & ADDRESS
         elif self.cr4 & PAE:
             shift, bits, width, table = 30, 9, 8, self.cr3 & 0xFFFFFFE0
