@@ -1,0 +1,160 @@
+"""`splitvisor up` and the commands that look at and change what runs."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from splitvisor.demo.stamps import check_image
+
+
+@pytest.fixture
+def lab(tmp_path, guest, disk):
+    """A machine file with blockcheck and echo, consoles in files."""
+
+    def write(cpu="auto", passes=1000, mib=4):
+        image = disk(mib)
+        path = tmp_path / "lab.toml"
+        path.write_text(f"""
+            [guests.web]
+            image = "{guest("blockcheck")}"
+            arguments = "depth=16 passes={passes} seed=3"
+            cpu = "{cpu}"
+            console = "log:path=web.log"
+            com1 = false
+            disks = ["file:path={image.name}"]
+
+            [guests.echo]
+            image = "{guest("echo")}"
+            cpu = "{cpu}"
+            console = "log:path=echo.log"
+            com1 = false
+        """)
+        return path
+
+    return write
+
+
+def machine_of(splitvisor):
+    status, output, _ = splitvisor("ps", "--json")
+    assert status == 0
+    (machine,) = json.loads(output)["machines"]
+    return machine
+
+
+def test_ps_shows_guests_devices_and_who_serves_them(splitvisor, lab, cpu):
+    with splitvisor.start("up", lab(cpu)) as process:
+        process.until("machine lab runs: web, echo")
+        machine = machine_of(splitvisor)
+        assert (machine["name"], machine["supervisor_pid"]) == ("lab", process.pid)
+        assert {guest["name"] for guest in machine["guests"]} == {"web", "echo"}
+        (service,) = machine["services"]
+        assert (service["state"], service["epoch"]) == ("serving", 1)
+        for guest in machine["guests"]:
+            assert (guest["state"], guest["cpu"]) == ("running", cpu)
+            assert all(device["epoch"] == 1 for device in guest["devices"])
+        table = splitvisor("ps")[1]
+        assert f"service (pid {service['pid']}, epoch 1)" in table
+        assert str(service["pid"]) in splitvisor("service", "status")[1]
+        assert splitvisor("stop") == (0, "", "")
+        assert process.end()[0] == 0
+
+
+def test_a_killed_service_os_is_replaced_and_the_guest_loses_nothing(
+    splitvisor, lab, tmp_path, cpu
+):
+    file = lab(cpu, passes=2, mib=2 if cpu == "emulated" else 16)
+    with splitvisor.start("up", file) as process:
+        process.until("guest web: started")
+        epochs = 1
+        while (web := status_of(splitvisor, "web"))["state"] == "running" and epochs < 4:
+            pid = machine_of(splitvisor)["services"][0]["pid"]
+            status, output, errors = splitvisor("service", "kill")
+            assert (status, output, errors) == (0, f"killed pid {pid} (epoch {epochs})\n", "")
+            epochs += 1
+            process.until(f"(epoch {epochs}) has")
+            assert not os.path.exists(f"/proc/{pid}")
+        if web["state"] == "running":
+            process.until("guest web: ended")
+        web = status_of(splitvisor, "web")
+        assert (web["end_reason"], web["exit_status"]) == ("exit", 0)
+        (service,) = json.loads(splitvisor("service", "status", "--json")[1])["services"]
+        assert (service["epoch"], service["deaths"]) == (epochs, epochs - 1)
+        assert service["last_death"] == "signal 9 (SIGKILL)"
+        assert service["last_outage_ms"] > 0
+        assert splitvisor("stop", "lab")[0] == 0
+        assert process.end()[0] == 0
+    assert epochs > 1
+    assert "blockcheck: PASS" in (tmp_path / "web.log").read_text()
+    verdict = check_image(tmp_path / "disk.img", 3, 2)
+    assert verdict.agrees, verdict.problems
+
+
+def status_of(splitvisor, name):
+    return next(g for g in machine_of(splitvisor)["guests"] if g["name"] == name)
+
+
+def test_one_guest_can_be_stopped_and_names_are_checked(splitvisor, lab):
+    with splitvisor.start("up", lab()) as process:
+        process.until("machine lab runs")
+        assert splitvisor("stop", "lab/echo") == (0, "", "")
+        assert status_of(splitvisor, "echo")["end_reason"] == "stopped"
+        assert status_of(splitvisor, "web")["state"] == "running"
+        for arguments, words in (
+            (("stop", "lab/wbe"), "'web'"),
+            (("stop", "lap"), "'lab'"),
+            (("service", "kill", "lab/serivce"), "'service'"),
+        ):
+            status, output, errors = splitvisor(*arguments)
+            assert (status, output, errors.count("\n")) == (2, "", 1)
+            assert words in errors
+        assert splitvisor("stop")[0] == 0
+        process.end()
+
+
+def test_a_second_up_of_the_same_machine_is_refused_and_harms_nothing(splitvisor, lab):
+    file = lab()
+    with splitvisor.start("up", file) as process:
+        process.until("machine lab runs")
+        status, _, errors = splitvisor("up", file)
+        assert (status, errors.count("\n")) == (2, 1)
+        assert f"machine lab runs already (pid {process.pid})" in errors
+        assert status_of(splitvisor, "web")["state"] == "running"
+        assert splitvisor("stop")[0] == 0
+        assert process.end()[0] == 0
+
+
+def test_the_death_of_the_core_ends_the_machine_and_is_named(splitvisor, lab):
+    with splitvisor.start("up", lab()) as process:
+        process.until("machine lab runs")
+        core = machine_of(splitvisor)["core_pid"]
+        os.kill(core, signal.SIGKILL)
+        status, _, errors = process.end()
+        assert status == 126
+        line = errors.splitlines()[-1]
+        assert line.startswith(f"splitvisor: the core of machine lab (pid {core}) died by signal 9")
+
+
+def test_until_idle_ends_with_the_last_guest(splitvisor, tmp_path, guest, cpu):
+    file = tmp_path / "two.toml"
+
+    def write(status):
+        file.write_text(
+            f'guests.a = {{ image = "{guest("hello")}", cpu = "{cpu}", com1 = false }}\n'
+            f'guests.b = {{ image = "{guest("hello")}", cpu = "{cpu}", com1 = false, '
+            f'arguments = "exit={status}" }}\n'
+        )
+
+    write(0)
+    status, output, _ = splitvisor("up", "--until-idle", file)
+    assert status == 0
+    assert output.count("hello: exit 0") == 2
+    write(9)
+    assert splitvisor("up", "--until-idle", file)[0] == 1
+
+
+def test_ctrl_c_leaves_nothing(splitvisor, lab, interrupted):
+    with splitvisor.start("up", lab()) as process:
+        process.until("machine lab runs")
+        assert interrupted(process)[0] == 130
