@@ -1,6 +1,9 @@
 """What happens in the demo, in order: work, a kill in the middle, recovery, the verdicts."""
 
-from collections.abc import Iterable, Sequence
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -100,22 +103,41 @@ class Play:
             await trio.sleep(TALK)
 
     async def _kill_once(self, supervisor: Supervisor) -> None:
-        while not self._is_time(await supervisor.guests.statuses()):
+        while self._done_of(await supervisor.guests.statuses()) < KILL_AT * self._scene.requests:
             await trio.sleep(LOOK)
         async with self._conversation.quiet:
+            in_flight = await self._catch_in_the_act(supervisor)
             pid, epoch = await supervisor.kill_service(DEFAULT_SERVICE)
             self.outcome.killed_pid = pid
-            at = percent(self._done, self._scene.requests)
             self._stage.say(
-                f"SIGKILL to the service OS, pid {pid} (epoch {epoch}), at {at}", "bold red"
+                f"SIGKILL to the service OS, pid {pid} (epoch {epoch}), at "
+                f"{percent(self._done, self._scene.requests)}, {in_flight} disk requests in flight",
+                "bold red",
             )
             await self._recovered.wait()
 
-    def _is_time(self, guests: Sequence[core.GuestStatus]) -> bool:
-        """Far enough, and with requests in flight, so that there is something to replay."""
-        if self._done_of(guests) < KILL_AT * self._scene.requests:
-            return False
-        return any(d.in_flight for g in guests for d in g.devices if d.model == "block")
+    async def _catch_in_the_act(self, supervisor: Supervisor) -> int:
+        """Leave the service OS stopped with disk requests in its hands; how many.
+
+        It answers a batch within a millisecond, so a kill at any odd moment may well find nothing
+        to replay. Stopped, it holds still while we look.
+        """
+        while True:
+            (service,) = (await supervisor.status()).services
+            _signal(service.pid, signal.SIGSTOP)
+            caught = 0
+            try:
+                guests = await supervisor.guests.statuses()
+                self._done_of(guests)
+                caught = sum(
+                    d.in_flight for guest in guests for d in guest.devices if d.model == "block"
+                )
+            finally:
+                if not caught:
+                    _signal(service.pid, signal.SIGCONT)
+            if caught:
+                return caught
+            await trio.sleep(LOOK)
 
     def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:
         for guest in guests:
@@ -128,6 +150,11 @@ class Play:
         if isinstance(event, events.GuestEvent):
             return event.event.kind == core.EVENT_DEVICE_REPLAYED
         return isinstance(event, events.ServiceRecovered)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # somebody else killed it
+        os.kill(pid, number)
 
 
 def _is_noise(event: core.Event) -> bool:
