@@ -37,5 +37,5 @@ def ps(root: Path, as_json: bool) -> None:
         console = render.console()
         for status in machines:
             console.print(render.title(status), style="bold", soft_wrap=True)
-            console.print(render.guests_table(status))
-            console.print(render.devices_table(status, console.width))
+            console.print(render.guests_table(status), "")
+            console.print(render.devices_table(status, console.width), "")

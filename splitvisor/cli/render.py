@@ -15,7 +15,7 @@ from splitvisor.units import format_size
 
 WIDE = 200  # columns where there is no terminal that says how many it has
 WIDE_TABLE = 110  # columns that a table of devices with everything in it takes
-_COUNTS = ("requests", "from guest", "to guest", "in flight", "replayed")
+_COUNTS = ("requests", "from\nguest", "to\nguest", "in\nflight", "replayed")
 _STATES = {
     core.GUEST_CREATED: "created",
     core.GUEST_RUNNING: "running",
@@ -131,11 +131,12 @@ def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
 def served_by(
     device: core.DeviceStatus, service: operator.ServiceStatus | None, full: bool = True
 ) -> str:
-    """`service (pid 123, epoch 2)`, without its name unless `full`; nobody while it is dead."""
+    """`service (pid 123, epoch 2)`, shorter unless `full`; nobody while it is dead."""
     if not device.attached or service is None or service.epoch != device.epoch:
         return f"nobody ({device.service} is away)" if full else "nobody"
-    who = f"pid {service.pid}, epoch {device.epoch}"
-    return f"{device.service} ({who})" if full else who
+    if not full:
+        return f"pid {service.pid} epoch {device.epoch}"
+    return f"{device.service} (pid {service.pid}, epoch {device.epoch})"
 
 
 def _remarks(device: core.DeviceStatus) -> str:
@@ -145,11 +146,10 @@ def _remarks(device: core.DeviceStatus) -> str:
 
 
 def _table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
-        stiff = column not in (*right, "remarks")  # the others may wrap where it is narrow
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=stiff)
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "remarks")
     return table
 
 

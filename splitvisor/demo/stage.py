@@ -65,11 +65,9 @@ class Stage:
             ProgressBar(total, min(done, total), width=_BAR_WIDTH),
             f"{percent(done, total)} of {total:,} requests",
         )
-        tables = (
-            render.guests_table(machine),
-            render.devices_table(machine, self._console.width),
-        )
-        self._live.update(Group(*tables, bar), refresh=True)
+        guests = render.guests_table(machine)
+        devices = render.devices_table(machine, self._console.width)
+        self._live.update(Group("", guests, "", devices, "", bar), refresh=True)
 
 
 def percent(done: int, total: int) -> str:

@@ -81,7 +81,6 @@ class ServiceKeeper:
         while True:
             await self._current.child.died()
             outage = Outage(noticed=time.monotonic_ns(), killed=self._killed_ns)
-            self._killed_ns = 0
             self._attached = trio.Event()
             self._last_outage = outage
             await self._bury()
@@ -94,8 +93,10 @@ class ServiceKeeper:
         await self._attached.wait()
 
     def kill(self) -> tuple[int, int]:
-        """SIGKILL the incarnation there is; its pid and epoch."""
+        """SIGKILL the incarnation there is; its pid and epoch. UserError if it is dead already."""
         current = self._current
+        if current.child.status is not None:
+            raise UserError(f"service OS {self.name} is dead already: it is being started again")
         self._killed_ns = time.monotonic_ns()
         current.child.kill()
         return current.child.pid, current.epoch
@@ -131,6 +132,7 @@ class ServiceKeeper:
 
     async def _launch(self) -> None:
         self._epoch += 1
+        self._killed_ns = 0
         listen, grants = self._directory.service_sockets(self.name, self._epoch)
         token = secrets.token_hex(16)
         child = spawn(

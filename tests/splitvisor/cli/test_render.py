@@ -80,7 +80,7 @@ def test_devices_fit_a_terminal_of_80_columns_one_line_each(machine):
     text = lines(render.devices_table(machine, 80), 80)
     assert all(len(line) <= 80 for line in text)
     assert sum("web/disk" in line for line in text) == 2
-    assert any("pid 102, epoch 2" in line for line in text)
+    assert any("pid 102 epoch 2" in line for line in text)
 
 
 def test_services(machine):

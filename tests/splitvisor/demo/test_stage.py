@@ -59,5 +59,5 @@ def test_without_a_terminal_there_are_only_plain_lines():
 
 def test_on_a_terminal_there_is_a_table_and_a_bar():
     text = show(Console(file=io.StringIO(), width=80, force_terminal=True))
-    for words in ("killed", "served by", "pid 9, epoch 2", "50%", "of 1,000 requests"):
+    for words in ("killed", "served by", "pid 9 epoch 2", "50%", "of 1,000 requests"):
         assert words in text

@@ -119,4 +119,6 @@ async def test_it_ends_in_order(world):
     await keeper.launch()
     await keeper.end(trio.CancelScope())
     assert keeper.status().state == operator.SERVICE_DEAD
+    with pytest.raises(UserError, match="dead already"):
+        keeper.kill()
     assert not directory.service_sockets("service", 1)[0].exists()
