@@ -158,3 +158,37 @@ def test_ctrl_c_leaves_nothing(splitvisor, lab, interrupted):
     with splitvisor.start("up", lab()) as process:
         process.until("machine lab runs")
         assert interrupted(process)[0] == 130
+
+
+@pytest.mark.parametrize("mode", ["triple-fault", "desc-loop", "notify-storm"])
+def test_a_guest_that_misbehaves_does_not_disturb_the_others(
+    splitvisor, guest, tmp_path, disk, cpu, mode
+):
+    image = disk(2)
+    file = tmp_path / "two.toml"
+    file.write_text(f"""
+        [guests.bad]
+        image = "{guest("misbehave")}"
+        arguments = "mode={mode}"
+        cpu = "{cpu}"
+        console = "log:path=bad.log"
+        com1 = false
+        disks = ["memory:size=1M"]
+        [guests.good]
+        image = "{guest("blockcheck")}"
+        arguments = "passes=1 seed=3"
+        cpu = "{cpu}"
+        console = "log:path=good.log"
+        com1 = false
+        disks = ["file:path={image.name}"]
+    """)
+    status, _, errors = splitvisor("up", "--until-idle", file)
+    assert "guest good: ended, exit status 0" in errors
+    assert "blockcheck: PASS" in (tmp_path / "good.log").read_text()
+    assert check_image(image, 3, 1).agrees
+    if mode == "triple-fault":
+        assert status == 1
+        assert "splitvisor: guest bad ended by" in errors
+    else:
+        assert f"misbehave: {mode}: ok" in (tmp_path / "bad.log").read_text()
+        assert status == 0
