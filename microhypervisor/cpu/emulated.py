@@ -12,6 +12,7 @@ Unicorn does not tell error codes: handlers get 0, but for page faults whether t
 and whether the access came from CPL 3. Exceptions in real mode end the guest.
 """
 
+import gc
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,9 @@ from microhypervisor.errors import PeerFault
 from microhypervisor.memory.ram import GuestMemory
 
 SLICE: Final = 20_000  # instructions: long enough for speed (80 M/s), short beside a round trip
-WINDOW_SLICE: Final = 50  # while an interrupt waits for IF, so that `sti; nop; cli` is noticed
+# While an interrupt waits for IF; without a common factor, so that the end of a slice falls into
+# every place of a loop like `sti; nop; cli; jmp`.
+WINDOW_SLICES: Final = (31, 37)
 MOST_VCPUS: Final = 16  # each engine reserves much address space, and they take turns anyway
 LOCAL_APIC_PAGE, IO_APIC_PAGE = 0xFEE00, 0xFEC00
 INT: Final = 0xCD  # opcode
@@ -52,6 +55,7 @@ class EmulatedVcpu:
         self._waiting = index > 0
         self._start_page: int | None = None
         self._halted = self._deaf = False  # deaf: halted with interrupts disabled
+        self._window = 0
         self._reason = "no failure"
 
     def reset(self, registers: Registers) -> None:
@@ -114,7 +118,8 @@ class EmulatedVcpu:
         if not self.apic.pending():
             return None, SLICE
         if not self._engine.interruptible():
-            return None, WINDOW_SLICE
+            self._window = 1 - self._window
+            return None, WINDOW_SLICES[self._window]
         if not self._halted and self._engine.in_shadow():
             return None, 1
         self._halted = False
@@ -273,3 +278,4 @@ class EmulatedComplex:
         """Give everything back. No vCPU runs any more."""
         for vcpu in self._emulated:
             vcpu.close()
+        gc.collect()  # Unicorn's Python objects are cycles that hold a gigabyte of addresses each

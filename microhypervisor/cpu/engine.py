@@ -10,6 +10,7 @@ What Unicorn lacks for that, and what is done about it:
   with the accesses that it had made answered from memory.
 - A write into ROM is either an error or takes place; so it is let through for the one instruction
   and undone.
+- It permits port I/O at every privilege level; that stays so.
 """
 
 from collections import deque
@@ -39,7 +40,7 @@ HLT: Final = 0xF4
 ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
 INVALID_OPCODE: Final = 6
 INSTRUCTION: Final = 15  # bytes of the longest one
-CPUID: Final = b"\x0f\xa2"
+CPUID: Final = b"\x0f\xa2\xeb\x00\xf4"  # cpuid; jmp to the next; hlt
 CPUID_RESULT: Final = ("rax", "rbx", "rcx", "rdx")
 GENERAL: Final = kvm_abi.REGS_NAMES.split()
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
@@ -138,8 +139,10 @@ class Engine:
             if self._answers and self._answers[0][0] == access:
                 return self._answers.popleft()[1]
         self._in_access = True
-        value = make() or 0
-        self._in_access = False
+        try:
+            value = make() or 0
+        finally:
+            self._in_access = False
         self._recent.append((access, value))
         return value
 
@@ -154,12 +157,15 @@ class Engine:
         self._outside.port_out(port, size, value)
 
     def _ask_cpuid(self) -> list[int]:
-        """What leaf 1 says by itself. Nothing is mapped yet."""
+        """What leaf 1 says by itself. Nothing is mapped yet.
+
+        Unicorn reports translated blocks only once a first one has ended by itself: here.
+        """
         uc = self._uc
         uc.mem_map(0, PAGE)
         uc.mem_write(0, CPUID)
         uc.reg_write(NUMBER["rax"], 1)
-        uc.emu_start(0, 0, count=1)
+        uc.emu_start(0, 0)
         uc.mem_unmap(0, PAGE)
         return [uc.reg_read(NUMBER[name]) for name in CPUID_RESULT]
 
@@ -198,8 +204,8 @@ class Engine:
         self._excepted = self._refused = self._unfinished = False
         self._halt = None
         self._emulate(budget)
-        if self._unfinished:
-            self._finishing = True
+        while self._unfinished:
+            self._unfinished, self._finishing = False, True
             self._emulate(1)
             self._finishing = False
             self._answers.clear()
