@@ -9,7 +9,7 @@ from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.errors import PeerFault, Refusal
+from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
 from microhypervisor.limits import MAX_DEVICES, MAX_VCPUS
@@ -60,8 +60,7 @@ def build(
             device = _place(name, wanted, memory, address_map, events)
             undo.callback(device.close)
             devices.append(device)
-            if problem := directory.add(device):
-                raise PeerFault(f"device {wanted.name}: {problem}", Refusal.WRONG_STATE)
+            directory.add(device)
             undo.callback(directory.remove, device)
             placement = wanted.virtio if wanted.HasField("virtio") else wanted.ports
             wire(processors, device, placement.base, placement.irq)

@@ -61,7 +61,7 @@ class Control(core_pb2_grpc.CoreServicer):
         def connect() -> core_pb2.ConnectReply:
             results = self._directory.connect(request)
             problems = [
-                core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=problem)
+                core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=str(problem))
                 for d, problem in results
                 if problem
             ]

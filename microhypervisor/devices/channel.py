@@ -11,7 +11,7 @@ from typing import Protocol
 
 import grpc
 
-from microhypervisor.errors import PeerFault
+from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
 from protos import io_pb2, io_pb2_grpc
 
@@ -55,8 +55,11 @@ class GrpcChannel:
         try:
             yield from self._stub.Serve(outgoing)
         except grpc.RpcError as error:
-            text = error.details() if isinstance(error, grpc.Call) else None
-            raise ChannelClosed(text or "the service OS hung up") from None
+            call = error if isinstance(error, grpc.Call) else None
+            gone = call is None or call.code() is grpc.StatusCode.UNAVAILABLE
+            text = call.details() if call else None
+            refusal = Refusal.NOT_CONNECTED if gone else Refusal.WRONG_STATE
+            raise ChannelClosed(text or "the service OS hung up", refusal) from None
         except ValueError:  # what grpcio says when close() won the race
             raise ChannelClosed("closed") from None
         raise ChannelClosed("the service OS ended the stream")
@@ -69,7 +72,8 @@ class GrpcChannel:
                 peer.connect(self._grant_address)
                 socket.send_fds(peer, [grant.SerializeToString()], [fd])
             except OSError as error:
-                raise ChannelClosed(f"cannot hand over the grant window: {error}") from None
+                text = f"cannot hand over the grant window: {error}"
+                raise ChannelClosed(text, Refusal.NOT_CONNECTED) from None
 
     def close(self) -> None:
         """See Channel."""

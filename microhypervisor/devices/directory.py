@@ -24,7 +24,9 @@ class ServiceDirectory:
         self._sessions: dict[ServedDevice, Session | None] = {}
         self._lock = threading.Lock()
 
-    def connect(self, endpoint: core_pb2.ServiceEndpoint) -> list[tuple[ServedDevice, str]]:
+    def connect(
+        self, endpoint: core_pb2.ServiceEndpoint
+    ) -> list[tuple[ServedDevice, PeerFault | None]]:
         """Attach every device of this service OS; returns each with its problem, if any."""
         known = self._endpoints.get(endpoint.name)
         if known and endpoint.epoch <= known.epoch:
@@ -40,8 +42,8 @@ class ServiceDirectory:
             problems = pool.map(lambda device: self._attach(device, endpoint), devices)
             return list(zip(devices, problems, strict=True))
 
-    def add(self, device: ServedDevice) -> str:
-        """Attach a new device; returns the problem or an empty text."""
+    def add(self, device: ServedDevice) -> None:
+        """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
         endpoint = self._endpoints.get(device.config.service)
         if endpoint is None:
             missing = f"service {device.config.service} is not connected"
@@ -49,7 +51,7 @@ class ServiceDirectory:
         problem = self._attach(device, endpoint)
         if problem:
             self.remove(device)
-        return problem
+            raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
 
     def remove(self, device: ServedDevice) -> None:
         """The device is no more."""
@@ -63,7 +65,7 @@ class ServiceDirectory:
         session = self._sessions.get(device)
         return session.epoch if session and session.attached else None
 
-    def _attach(self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint) -> str:
+    def _attach(self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint) -> PeerFault | None:
         with self._lock:
             old = self._sessions.get(device)
         if old:

@@ -103,7 +103,9 @@ class ServedDevice(ABC):
 
     def _keep(self, state: bytes) -> None:
         if len(state) > MAX_STATE:
-            raise PeerFault(f"device {self.config.name}: a state of {len(state)} bytes is too large")
+            raise PeerFault(
+                f"device {self.config.name}: a state of {len(state)} bytes is too large"
+            )
         self.state = state
 
     @abstractmethod

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from microhypervisor.devices.channel import Channel, ChannelClosed
+from microhypervisor.devices.channel import Channel
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.inflight import InFlight
@@ -38,7 +38,7 @@ class Session:
         self.device = device
         self.epoch = endpoint.epoch
         self.attached = False
-        self.problem = ""
+        self.problem: PeerFault | None = None
         self._token = endpoint.token
         self._channel = channel
         self._lost = lost
@@ -51,17 +51,16 @@ class Session:
         name = f"{device.guest}/{device.config.name}"
         self._thread = threading.Thread(target=self._receive, name=f"session {name}", daemon=True)
 
-    def open(self) -> str:
-        """Attach; returns why it failed, or an empty text. Blocks at most ATTACH_TIMEOUT_S."""
+    def open(self) -> PeerFault | None:
+        """Attach; returns why it failed, if it did. Blocks at most ATTACH_TIMEOUT_S."""
         try:
             self._grant()
-        except (ChannelClosed, EnvironmentFault) as error:
-            self.problem = str(error)
+        except (PeerFault, EnvironmentFault) as error:
             self._channel.close()
-            return self.problem
+            return error if isinstance(error, PeerFault) else PeerFault(str(error))
         self._thread.start()
         if not self._answered.wait(ATTACH_TIMEOUT_S):
-            self.problem = f"no answer to Attach within {ATTACH_TIMEOUT_S:g} s"
+            self.problem = PeerFault(f"no answer to Attach within {ATTACH_TIMEOUT_S:g} s")
         if self.problem:
             self.close()
         return self.problem
@@ -84,7 +83,7 @@ class Session:
 
     def _receive(self) -> None:
         device = self.device
-        problem = "closed"
+        problem = PeerFault("a bug of the core: see its log")
         try:
             for message in self._channel.exchange(self._pull()):
                 if message.HasField("completions"):
@@ -95,24 +94,25 @@ class Session:
                     self._adopt(message.attached)
                 elif message.HasField("config_change"):
                     device.change_config(message.config_change.config_space)
-        except (ChannelClosed, PeerFault) as error:
-            problem = str(error)
+        except PeerFault as fault:
+            problem = fault
         finally:
             self._end(problem)
 
-    def _end(self, problem: str) -> None:
-        was_attached, self.attached, self._closing = self.attached, False, True
+    def _end(self, problem: PeerFault) -> None:
+        was_attached, self.attached = self.attached, False
+        asked, self._closing = self._closing, True
         self._channel.close()
         self.device.ring()
         with self._sending:
             if self._window:
                 self._window.close()
         self.device.lost()
-        if was_attached:
-            self._lost(self, problem)
-        else:
+        if not was_attached:
             self.problem = problem
             self._answered.set()
+        elif not asked:
+            self._lost(self, str(problem))
 
     def _adopt(self, attached: io_pb2.Attached) -> None:
         if self.attached:

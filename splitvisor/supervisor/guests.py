@@ -29,11 +29,13 @@ class GuestKeeper:
         plan: Plan,
         stub: Any,
         services_serving: Callable[[], Awaitable[None]],
+        device_lost: Callable[[core.Event], None],
         report: events.Report,
     ) -> None:
         self._plans = {guest.name: (guest, built) for guest, built in plan.guests}
         self._stub = stub
         self._services_serving = services_serving
+        self._device_lost = device_lost
         self._report = report
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
@@ -55,6 +57,8 @@ class GuestKeeper:
                     for status in await self.statuses():
                         if status.state == core.GUEST_ENDED:
                             await self._end(nursery, status)
+                elif event.kind == core.EVENT_DEVICE_LOST:
+                    self._device_lost(event)
                 elif event.kind == core.EVENT_GUEST_ENDED:
                     for status in await self.statuses():
                         if status.name == event.guest:
@@ -100,7 +104,15 @@ class GuestKeeper:
 
     async def _boot(self, built: BuiltGuest) -> None:
         reference = core.GuestRef(name=built.config.name)
-        await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
+        while True:
+            await self._services_serving()
+            try:
+                await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
+                break
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                # Its service OS died in between: again when the next one serves.
         await rpc.call(self._stub.LoadGuest, built.chunks(), CALL_DEADLINE)
         await rpc.call(self._stub.StartGuest, reference, CALL_DEADLINE)
 
@@ -116,14 +128,9 @@ class GuestKeeper:
 
     async def _restart(self, guest: Guest, built: BuiltGuest) -> None:
         reference = core.GuestRef(name=guest.name)
-        while True:
-            await self._services_serving()
-            try:
-                await rpc.call(self._stub.DestroyGuest, reference, CALL_DEADLINE)
-                await self._boot(built)
-                break
-            except grpc.RpcError as error:
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    raise rpc.failure(f"guest {guest.name}: the core", error) from None
-                # Its service OS died in between: again when the next one serves.
+        try:
+            await rpc.call(self._stub.DestroyGuest, reference, CALL_DEADLINE)
+            await self._boot(built)
+        except grpc.RpcError as error:
+            raise rpc.failure(f"guest {guest.name}: the core", error) from None
         self._report(events.GuestRestarted(guest.name))

@@ -101,6 +101,16 @@ class ServiceKeeper:
         current.child.kill()
         return current.child.pid, current.epoch
 
+    def fail(self, epoch: int) -> None:
+        """A device lost this incarnation: if it is still alive, a part of it is not. Kill it.
+
+        A stream breaks when its process dies, and then this changes nothing; but also when the
+        device's driver raised what it should not, or when the core would not believe an answer.
+        """
+        current = self._current
+        if current.epoch == epoch and current.child.status is None:
+            current.child.kill()
+
     async def end(self, patience: trio.CancelScope) -> None:
         """End the incarnation there is: SIGTERM, so that it flushes, then SIGKILL."""
         if self._incarnation is not None:

@@ -79,7 +79,9 @@ class Supervisor:
             name: ServiceKeeper(name, directory, stdio, self._connect, report)
             for name in plan.machine.services
         }
-        self.guests = GuestKeeper(plan, self._stub, self._services_serving, report)
+        self.guests = GuestKeeper(
+            plan, self._stub, self._services_serving, self._device_lost, report
+        )
         self._operator: OperatorServer | None = None
         self._work = trio.CancelScope()
         self._patience: list[trio.CancelScope] = []
@@ -203,6 +205,9 @@ class Supervisor:
             self._stub.ConnectService, endpoint, CALL_DEADLINE
         )
         return reply
+
+    def _device_lost(self, event: core.Event) -> None:
+        self._services[event.service].fail(event.epoch)
 
     async def _services_serving(self) -> None:
         for service in self._services.values():
