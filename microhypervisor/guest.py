@@ -116,7 +116,7 @@ class Guest:
         if self._reaper:
             self._reaper.join()
         elif self.state is GuestState.CREATED:
-            self._announce_end()
+            self._reap()
 
     def destroy(self) -> None:
         """Stop it and give everything back."""

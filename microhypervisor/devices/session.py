@@ -57,6 +57,8 @@ class Session:
             self._grant()
         except (PeerFault, EnvironmentFault) as error:
             self._channel.close()
+            if self._window:
+                self._window.close()
             return error if isinstance(error, PeerFault) else PeerFault(str(error))
         self._thread.start()
         if not self._answered.wait(ATTACH_TIMEOUT_S):
@@ -70,7 +72,7 @@ class Session:
         self._closing = True
         self._channel.close()
         self.device.ring()
-        if threading.current_thread() is not self._thread:
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _grant(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import GuestFault, PeerFault
 from microhypervisor.inflight import InFlight
-from microhypervisor.limits import MAX_BATCH, MAX_QUEUE_SIZE, MAX_QUEUES, MAX_SLOTS
+from microhypervisor.limits import DRAIN_TIMEOUT_S, MAX_BATCH, MAX_QUEUE_SIZE, MAX_QUEUES, MAX_SLOTS
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
@@ -75,6 +75,8 @@ class VirtioDevice(ServedDevice):
                         break
                     entries += [self._submit(queue.index, chain) for chain in chains]
             self.status.requests += len(entries)
+            if not entries:
+                self._drained.notify_all()
             return entries
 
     def listen(self) -> bool:
@@ -87,10 +89,11 @@ class VirtioDevice(ServedDevice):
 
     def quiesce(self) -> None:
         """See ServedDevice."""
+        self.ring()
         with self.lock:
-            if self.transport.live:
-                self.transport.write(v.STATUS, 4, 0)
-                self._reset()
+            self._drained.wait_for(lambda: not (self.served and self._pending()), DRAIN_TIMEOUT_S)
+            self.transport.write(v.STATUS, 4, 0)
+            self._reset()
 
     def change_config(self, config_space: bytes) -> None:
         """See ServedDevice."""
@@ -100,6 +103,10 @@ class VirtioDevice(ServedDevice):
             self.transport.config = config_space
             self.transport.config_generation = (self.transport.config_generation + 1) & 0xFFFFFFFF
             self._interrupt_config()
+
+    def _pending(self) -> bool:
+        live = self.transport.live
+        return live and any(queue.enabled and queue.pending for queue in self._queues)
 
     def _describe(self, attached: io_pb2.Attached) -> None:
         name = self.config.name

@@ -74,6 +74,11 @@ class Virtqueue:
             view.release()
         self._views = []
 
+    @property
+    def pending(self) -> bool:
+        """Whether the driver has made something available."""
+        return bool(self._avail[1] != self._next_avail)
+
     def pop(self, limit: int) -> list[Chain]:
         """Take up to `limit` available chains. GuestFault if the ring or the first chain is bad.
 
@@ -127,7 +132,7 @@ class Virtqueue:
             self._used[2 + 4 * self._size] = self._next_avail
         else:
             self._used[0] = 0
-        return bool(self._avail[1] != self._next_avail)
+        return self.pending
 
     def _area(self, what: str, address: int, length: int, alignment: int) -> int:
         place = self._place(address, length)
