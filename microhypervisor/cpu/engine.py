@@ -16,7 +16,7 @@ What Unicorn lacks for that, and what is done about it:
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from unicorn import unicorn_const
 from unicorn import x86_const as x86
@@ -25,9 +25,9 @@ from unicorn.unicorn import Uc, UcError
 from microhypervisor.cpu import hidden, kvm_abi
 from microhypervisor.cpu.interrupts import INTERRUPT_FLAG, Entry, Segment, State
 from microhypervisor.cpu.paging import AddressSpace, NotMapped
-from microhypervisor.cpu.protocol import Registers
+from microhypervisor.cpu.protocol import Bus, Registers
 from microhypervisor.cpu.report import render
-from microhypervisor.memory.ram import PAGE, GuestMemory, Region, RegionKind
+from microhypervisor.memory.ram import PAGE, GuestMemory, RegionKind
 
 PHYSICAL_END: Final = 1 << 40  # what Unicorn's processor addresses
 CR0_PE, CR0_ET, CR0_PG, CR4_PAE = 1 << 0, 1 << 4, 1 << 31, 1 << 5
@@ -36,6 +36,7 @@ CODE_SELECTOR, DATA_SELECTOR = 0x08, 0x10
 FLAT, CODE32, CODE64, DATA = 0xFFFFFFFF, 0xCF9B00, 0xAF9B00, 0xCF9300  # limit, attributes
 REAL, REAL_CODE, REAL_DATA = 0xFFFF, 0x9B00, 0x9300
 TSS_LIMIT, TSS_BUSY = 0x67, 0x8B00
+ANY, READ_EXECUTE = 7, 5  # UC_PROT_*
 HLT: Final = 0xF4
 ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
 INVALID_OPCODE: Final = 6
@@ -46,22 +47,6 @@ GENERAL: Final = kvm_abi.REGS_NAMES.split()
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
 NUMBER: Final = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*GENERAL, *CONTROL)}
 RIP, RSP, RFLAGS, MSR = NUMBER["rip"], NUMBER["rsp"], NUMBER["rflags"], x86.UC_X86_REG_MSR
-
-
-class Outside(Protocol):
-    """Everything that is not the processor and its memory."""
-
-    def port_in(self, port: int, size: int) -> int:
-        """IN."""
-
-    def port_out(self, port: int, size: int, value: int) -> None:
-        """OUT."""
-
-    def mmio_read(self, address: int, size: int) -> int:
-        """A read of what is not RAM or ROM."""
-
-    def mmio_write(self, address: int, size: int, value: int) -> None:
-        """A write to what is not RAM."""
 
 
 class End(Enum):
@@ -75,7 +60,7 @@ class End(Enum):
 class Engine:
     """One processor on guest memory. Everything but stop() outside of run()."""
 
-    def __init__(self, memory: GuestMemory, outside: Outside, apic_id: int) -> None:
+    def __init__(self, memory: GuestMemory, outside: Bus, apic_id: int) -> None:
         self._memory = memory
         self._outside = outside
         self._apic_id = apic_id
@@ -96,25 +81,23 @@ class Engine:
         hole = 0
         for region in memory.regions:
             self._map_hole(hole, region.base)
-            self._map(region)
+            rights = ANY if region.kind is RegionKind.RAM else READ_EXECUTE
+            uc.mem_map_ptr(region.base, region.size, rights, memory.host_address + region.offset)
             hole = region.end
         self._map_hole(hole, PHYSICAL_END)
-        self._hook(unicorn_const.UC_HOOK_INTR, self._on_exception)
-        self._hook(unicorn_const.UC_HOOK_INSN, self._on_in, x86.UC_X86_INS_IN)
-        self._hook(unicorn_const.UC_HOOK_INSN, self._on_out, x86.UC_X86_INS_OUT)
-        self._hook(unicorn_const.UC_HOOK_INSN, self._on_cpuid, x86.UC_X86_INS_CPUID)
-        self._hook(unicorn_const.UC_HOOK_EDGE_GENERATED, self._on_translated)
-        self._hook(unicorn_const.UC_HOOK_MEM_WRITE_PROT, self._on_rom_write)
-
-    def _hook(self, kind: int, function: Callable[..., Any], instruction: int = 0) -> None:
-        self._uc.hook_add(kind, function, None, 1, 0, instruction)
-
-    def _map(self, region: Region) -> None:
-        rights = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
-        if region.kind is RegionKind.RAM:
-            rights = unicorn_const.UC_PROT_ALL
-        host = self._memory.host_address + region.offset
-        self._uc.mem_map_ptr(region.base, region.size, rights, host)
+        for kind, function, instruction in (
+            (unicorn_const.UC_HOOK_INSN, lambda _, *a: outside.port_in(*a[:2]), x86.UC_X86_INS_IN),
+            (
+                unicorn_const.UC_HOOK_INSN,
+                lambda _, *a: outside.port_out(*a[:3]),
+                x86.UC_X86_INS_OUT,
+            ),
+            (unicorn_const.UC_HOOK_INSN, self._on_cpuid, x86.UC_X86_INS_CPUID),
+            (unicorn_const.UC_HOOK_INTR, self._on_exception, 0),
+            (unicorn_const.UC_HOOK_EDGE_GENERATED, self._on_translated, 0),
+            (unicorn_const.UC_HOOK_MEM_WRITE_PROT, self._on_rom_write, 0),
+        ):
+            uc.hook_add(kind, function, None, 1, 0, instruction)
 
     def _map_hole(self, start: int, end: int) -> None:
         def read(_uc: Any, offset: int, size: int, _data: object) -> int:
@@ -132,10 +115,9 @@ class Engine:
         """Make an MMIO access, or answer it from memory if its instruction was stopped in it."""
         if self._finishing:
             if not self._answers:
-                matching = (
-                    n for n in range(1, len(self._recent) + 1) if self._recent[-n][0] == access
-                )
-                self._answers.extend(list(self._recent)[-next(matching, 0) :])
+                kept = list(self._recent)
+                matching = (i for i in range(len(kept) - 1, -1, -1) if kept[i][0] == access)
+                self._answers.extend(kept[next(matching, len(kept)) :])
             if self._answers and self._answers[0][0] == access:
                 return self._answers.popleft()[1]
         self._in_access = True
@@ -149,12 +131,6 @@ class Engine:
     def _on_exception(self, uc: Any, number: int, _data: object) -> None:
         self.exception, self._excepted = number, True
         uc.emu_stop()
-
-    def _on_in(self, _uc: Any, port: int, size: int, _data: object) -> int:
-        return self._outside.port_in(port, size)
-
-    def _on_out(self, _uc: Any, port: int, size: int, value: int, _data: object) -> None:
-        self._outside.port_out(port, size, value)
 
     def _ask_cpuid(self) -> list[int]:
         """What leaf 1 says by itself. Nothing is mapped yet.
@@ -235,11 +211,10 @@ class Engine:
         rom = [region for region in self._memory.regions if region.kind is RegionKind.ROM]
         kept = [bytes(self._memory.view[r.offset : r.offset + r.size]) for r in rom]
         for region in rom:
-            self._uc.mem_protect(region.base, region.size, unicorn_const.UC_PROT_ALL)
+            self._uc.mem_protect(region.base, region.size, ANY)
         self._uc.emu_start(self._uc.reg_read(RIP), 0, count=1)
-        rights = unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC
         for region, data in zip(rom, kept, strict=True):
-            self._uc.mem_protect(region.base, region.size, rights)
+            self._uc.mem_protect(region.base, region.size, READ_EXECUTE)
             self._memory.view[region.offset : region.offset + region.size] = data
 
     def stop(self) -> None:

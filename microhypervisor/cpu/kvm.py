@@ -187,19 +187,14 @@ class KvmVcpu:
                 run[at : at + size] = value.to_bytes(size, "little")
 
     def _fail(self, reason: int) -> None:
-        self._code = b""
-        self._reason = abi.EXIT_NAMES.get(reason, "unknown exit") + f" (exit {reason}"
-        if reason == abi.EXIT_FAIL_ENTRY:
-            (hardware,) = abi.FAIL_ENTRY.unpack_from(self._run, abi.RUN_UNION)
-            self._reason += f", hardware reason {hardware:#x}"
-        if reason == abi.EXIT_INTERNAL_ERROR:
-            suberror, count = abi.INTERNAL.unpack_from(self._run, abi.RUN_UNION)
-            self._reason += f", suberror {suberror}"
-            at = abi.RUN_UNION + abi.INTERNAL.size
+        """Exit, detail (what KVM says first about it), and the instruction if KVM names it."""
+        detail, count = abi.DETAIL.unpack_from(self._run, abi.RUN_UNION)
+        name = abi.EXIT_NAMES.get(reason, "unknown exit")
+        self._reason, self._code = f"{name} (exit {reason}, detail {detail:#x})", b""
+        if (reason, detail) == (abi.EXIT_INTERNAL_ERROR, abi.SUBERROR_EMULATION) and count:
+            at = abi.RUN_UNION + abi.DETAIL.size
             flags, length, code = abi.EMULATION.unpack_from(self._run, at)
-            if suberror == abi.SUBERROR_EMULATION and count and flags & 1:
-                self._code = code[:length]
-        self._reason += ")"
+            self._code = code[:length] if flags & 1 else b""
 
     def kick(self) -> None:
         """Make run() return KICKED soon; before run() is entered, make it return at once."""
@@ -269,11 +264,14 @@ class KvmComplex:
             try:
                 self._vm = self._own(stack, ioctl(kvm, abi.CREATE_VM, 0))
                 self._prepare(memory)
-                cpuid = self._supported_cpuid(kvm)
                 size = ioctl(kvm, abi.GET_VCPU_MMAP_SIZE, 0)
-                self.vcpus: list[Vcpu] = [
-                    self._vcpu(stack, index, size, cpuid, memory) for index in range(vcpus)
-                ]
+                self.vcpus: list[Vcpu] = []
+                for index in range(vcpus):
+                    fd = self._own(stack, ioctl(self._vm, abi.CREATE_VCPU, index))
+                    ioctl(fd, abi.SET_CPUID2, self._cpuid(kvm, index))
+                    run = mmap.mmap(fd, size)
+                    stack.callback(run.close)
+                    self.vcpus.append(KvmVcpu(index, fd, run, memory))
             except OSError as error:
                 raise EnvironmentFault(
                     f"KVM cannot make this guest: {error.strerror}; use --cpu emulated"
@@ -305,37 +303,21 @@ class KvmComplex:
             ioctl(self._vm, abi.SET_USER_MEMORY_REGION, entry)
 
     @staticmethod
-    def _supported_cpuid(kvm: int) -> list[tuple[int, ...]]:
+    def _cpuid(kvm: int, index: int) -> bytearray:
+        """What KVM supports, with the number of the local APIC put in."""
         table = bytearray(abi.CPUID_HEADER.size + CPUID_ENTRIES * abi.CPUID_ENTRY.size)
         abi.CPUID_HEADER.pack_into(table, 0, CPUID_ENTRIES, 0)
         ioctl(kvm, abi.GET_SUPPORTED_CPUID, table)
-        count, _ = abi.CPUID_HEADER.unpack_from(table)
-        entries = list(abi.CPUID_ENTRY.iter_unpack(table[abi.CPUID_HEADER.size :]))[:count]
-        if ioctl(kvm, abi.CHECK_EXTENSION, abi.CAP_TSC_DEADLINE_TIMER):
-            entries = [(*e[:5], e[5] | (e[0] == 1) << 24, e[6]) for e in entries]
-        return entries
-
-    def _vcpu(
-        self,
-        stack: ExitStack,
-        index: int,
-        size: int,
-        cpuid: list[tuple[int, ...]],
-        memory: GuestMemory,
-    ) -> KvmVcpu:
-        fd = self._own(stack, ioctl(self._vm, abi.CREATE_VCPU, index))
-        run = mmap.mmap(fd, size)
-        stack.callback(run.close)
-        table = bytearray(abi.CPUID_HEADER.size + CPUID_ENTRIES * abi.CPUID_ENTRY.size)
-        abi.CPUID_HEADER.pack_into(table, 0, len(cpuid), 0)
-        for place, (leaf, sub, flags, eax, ebx, ecx, edx) in enumerate(cpuid):
-            apic_id_leaf = index if leaf in (0xB, 0x1F) else edx
-            ebx = ebx & 0xFFFFFF | index << 24 if leaf == 1 else ebx  # noqa: PLW2901
-            entry = (leaf, sub, flags, eax, ebx, ecx, apic_id_leaf)
+        deadline = ioctl(kvm, abi.CHECK_EXTENSION, abi.CAP_TSC_DEADLINE_TIMER) > 0
+        for place in range(abi.CPUID_HEADER.unpack_from(table)[0]):
             at = abi.CPUID_HEADER.size + place * abi.CPUID_ENTRY.size
-            abi.CPUID_ENTRY.pack_into(table, at, *entry)
-        ioctl(fd, abi.SET_CPUID2, table)
-        return KvmVcpu(index, fd, run, memory)
+            leaf, *rest, ebx, ecx, edx = abi.CPUID_ENTRY.unpack_from(table, at)
+            if leaf == 1:
+                ebx, ecx = ebx & 0xFFFFFF | index << 24, ecx | deadline << 24
+            elif leaf in (0xB, 0x1F):
+                edx = index
+            abi.CPUID_ENTRY.pack_into(table, at, leaf, *rest, ebx, ecx, edx)
+        return table
 
     def doorbell(self, address: int, value: int, eventfd: int) -> bool:
         """Signal eventfd when the guest writes `value` (4 bytes) at `address`, without an exit."""

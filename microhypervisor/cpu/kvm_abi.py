@@ -55,7 +55,6 @@ MP_STATE_SIPI_RECEIVED: Final = 4
 EXIT_IO: Final = 2
 EXIT_MMIO: Final = 6
 EXIT_SHUTDOWN: Final = 8
-EXIT_FAIL_ENTRY: Final = 9
 EXIT_INTERNAL_ERROR: Final = 17
 EXIT_NAMES: Final = {
     9: "the processor refused to enter the guest",
@@ -79,9 +78,8 @@ RUN_MMIO_DATA: Final = 40
 EXIT_REASON = Struct("<I")
 IO = Struct("<BBHIQ")  # direction, size, port, count, data offset in the mapping
 MMIO = Struct("<Q8xIB")  # address, data, length, is write
-INTERNAL = Struct("<II")  # suberror, number of u64 that follow
+DETAIL = Struct("<II")  # of a failure: its number, how much follows
 EMULATION = Struct("<QB15s")  # flags, instruction length, instruction
-FAIL_ENTRY = Struct("<Q")
 
 MEMORY_REGION = Struct("<IIQQQ")  # slot, flags, guest address, size, host address
 IOEVENT = Struct("<QQIiI36x")  # value, address, length, eventfd, flags
