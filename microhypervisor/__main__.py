@@ -15,7 +15,7 @@ import grpc
 import trio
 
 from microhypervisor.control import Control
-from microhypervisor.cpu.kvm import install_kick_signal
+from microhypervisor.cpu.select import PREFERENCE, back_end, problem_of
 from microhypervisor.limits import MAX_MESSAGE
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2_grpc
@@ -68,7 +68,9 @@ def main() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_DUMPABLE, 0)
-    install_kick_signal()
+    for name in PREFERENCE:
+        if not problem_of(name):
+            back_end(name).prepare()
     try:
         trio.run(_serve, arguments)
     except (OSError, RuntimeError) as error:

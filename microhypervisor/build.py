@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from microhypervisor.bus import AddressMap
 from microhypervisor.cpu.protocol import Registers
-from microhypervisor.cpu.select import Kind, open_complex
+from microhypervisor.cpu.select import choose
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
@@ -17,7 +17,7 @@ from microhypervisor.memory.ram import GuestMemory, Region, RegionKind, lay_out
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
 
-_KINDS: dict[int, Kind] = {
+_KINDS = {
     core_pb2.CPU_AUTO: "auto",
     core_pb2.CPU_KVM: "kvm",
     core_pb2.CPU_EMULATED: "emulated",
@@ -52,7 +52,7 @@ def build(
     with ExitStack() as undo:
         memory = GuestMemory(name, regions_of(config))
         undo.callback(memory.close)
-        processors = open_complex(_KINDS[config.cpu], memory, config.vcpus)
+        processors = choose(_KINDS[config.cpu])(memory, config.vcpus)
         undo.callback(processors.close)
         address_map = AddressMap(memory, config.power_ports)
         devices: list[ServedDevice] = []

@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 
 from microhypervisor.build import build, regions_of
-from microhypervisor.cpu.kvm import kvm_problem
+from microhypervisor.cpu.select import problem_of
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
@@ -45,7 +45,7 @@ class Control(core_pb2_grpc.CoreServicer):
     def Describe(
         self, request: core_pb2.DescribeRequest, context: Context
     ) -> core_pb2.CoreDescription:
-        problem = kvm_problem()
+        problem = problem_of("kvm")
         return core_pb2.CoreDescription(
             pid=os.getpid(),
             auto_cpu=core_pb2.CPU_EMULATED if problem else core_pb2.CPU_KVM,

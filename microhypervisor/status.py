@@ -1,23 +1,23 @@
 """What a guest looks like from outside: state and counters as a GuestStatus."""
 
-from microhypervisor.cpu.kvm import KvmComplex
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.guest import Guest
 from protos import core_pb2
 
+_CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
+
 
 def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus:
     """A snapshot; counters may be a few requests apart."""
     end = guest.end
-    kvm = isinstance(guest.processors, KvmComplex)
     return core_pb2.GuestStatus(
         name=guest.name,
         state=core_pb2.GuestState.ValueType(guest.state.value),
         end_reason=end.reason if end else core_pb2.END_NONE,
         exit_status=end.exit_status if end else 0,
         report=end.report if end else "",
-        cpu=core_pb2.CPU_KVM if kvm else core_pb2.CPU_EMULATED,
+        cpu=_CPUS.get(guest.processors.name, core_pb2.CPU_AUTO),
         memory=guest.memory.size,
         vcpus=[
             core_pb2.VcpuStatus(

@@ -1,1 +1,1 @@
-"""Processor back ends."""
+"""What a CPU back end is, and which one a guest gets."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from microhypervisor.memory.ram import GuestMemory
+
 
 class Stop(Enum):
     """Why `Vcpu.run` came back."""
@@ -88,6 +90,7 @@ class Vcpu(Protocol):
 class Complex(Protocol):
     """The processors, interrupt controllers and address map of one guest."""
 
+    name: str  # of the back end
     vcpus: list[Vcpu]
     sleeps_inside: bool  # a halted vCPU sleeps inside run() (in-kernel interrupt controller)
 
@@ -105,3 +108,16 @@ class Complex(Protocol):
 
     def close(self) -> None:
         """Give everything back. No vCPU runs any more."""
+
+
+class BackEnd(Protocol):
+    """What an entry point in the group `splitvisor.cpus` is: a Complex's class will do."""
+
+    def problem(self) -> str:
+        """Why it cannot be used on this host, with the cure; empty when it can."""
+
+    def prepare(self) -> None:
+        """Whatever the process needs once; on its main thread, before any vCPU runs."""
+
+    def __call__(self, memory: GuestMemory, vcpus: int) -> Complex:
+        """Processors for one guest. EnvironmentFault; PeerFault for a number it cannot have."""

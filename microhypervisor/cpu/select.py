@@ -1,26 +1,43 @@
-"""Which CPU a guest gets: `auto` takes KVM where it works, and the emulated one elsewhere."""
+"""Which CPU back end a guest gets: `auto` takes the first that works here.
 
-from typing import Literal
+Back ends are plug-ins, found by entry points in the group `splitvisor.cpus`: the core names two of
+them and imports none.
+"""
 
-from microhypervisor.cpu.emulated import EmulatedComplex
-from microhypervisor.cpu.kvm import KvmComplex, kvm_problem
-from microhypervisor.cpu.protocol import Complex
+from functools import cache
+from importlib.metadata import entry_points
+
+from microhypervisor.cpu.protocol import BackEnd
 from microhypervisor.errors import EnvironmentFault
-from microhypervisor.memory.ram import GuestMemory
 
-Kind = Literal["auto", "kvm", "emulated"]
-
-
-def choose(kind: Kind) -> Literal["kvm", "emulated"]:
-    """What `kind` means on this host. Raises EnvironmentFault if it is KVM and cannot be."""
-    problem = "" if kind == "emulated" else kvm_problem()
-    if kind == "kvm" and problem:
-        raise EnvironmentFault(problem)
-    return "emulated" if kind == "emulated" or problem else "kvm"
+GROUP = "splitvisor.cpus"
+PREFERENCE = ("kvm", "emulated")
 
 
-def open_complex(kind: Kind, memory: GuestMemory, vcpus: int) -> Complex:
-    """Processors for one guest. Raises EnvironmentFault; PeerFault for a number it cannot have."""
-    if choose(kind) == "kvm":
-        return KvmComplex(memory, vcpus)
-    return EmulatedComplex(memory, vcpus)
+@cache
+def back_end(name: str) -> BackEnd:
+    """Load a back end; EnvironmentFault if it is not installed or does not load."""
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            loaded: BackEnd = entry.load()
+        except ImportError as error:
+            raise EnvironmentFault(f"the {name} CPU cannot be loaded: {error}") from None
+        return loaded
+    raise EnvironmentFault(f"no CPU back end {name} is installed: run 'make setup' again")
+
+
+def problem_of(name: str) -> str:
+    """Why a back end cannot be used here, with the cure; empty when it can."""
+    try:
+        return back_end(name).problem()
+    except EnvironmentFault as fault:
+        return str(fault)
+
+
+def choose(name: str) -> BackEnd:
+    """The back end of that name, or for `auto` the first that works; EnvironmentFault if none."""
+    wanted = PREFERENCE if name == "auto" else (name,)
+    problems = [problem_of(candidate) for candidate in wanted]
+    if all(problems):
+        raise EnvironmentFault("; ".join(problems))
+    return back_end(wanted[problems.index("")])

@@ -1,29 +1,26 @@
-"""Which CPU a guest gets."""
+"""Which CPU back end a guest gets."""
 
 import pytest
 
-from microhypervisor.cpu import kvm
-from microhypervisor.cpu.kvm import kvm_problem
-from microhypervisor.cpu.select import choose, open_complex
+from cpus.emulated.complex import EmulatedComplex
+from cpus.kvm import complex as kvm
+from cpus.kvm.complex import KvmComplex, kvm_problem
+from microhypervisor.cpu.select import back_end, choose, problem_of
 from microhypervisor.errors import EnvironmentFault
-from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 
 
 def test_auto_takes_kvm_where_it_works():
-    assert choose("auto") == ("emulated" if kvm_problem() else "kvm")
+    assert choose("auto") is (EmulatedComplex if kvm_problem() else KvmComplex)
 
 
 def test_without_kvm(monkeypatch, tmp_path):
     monkeypatch.setattr(kvm, "DEVICE", str(tmp_path / "kvm"))
-    assert choose("auto") == choose("emulated") == "emulated"
+    assert choose("auto") is choose("emulated") is EmulatedComplex
     with pytest.raises(EnvironmentFault, match="does not exist"):
         choose("kvm")
 
 
-def test_the_complex_has_the_vcpus_that_were_asked_for(kind):
-    memory = GuestMemory("test", lay_out([(RegionKind.RAM, 0, 4096)]))
-    machine = open_complex(kind, memory, 3)
-    assert [vcpu.index for vcpu in machine.vcpus] == [0, 1, 2]
-    assert [vcpu.runnable() for vcpu in machine.vcpus] == [True, False, False]
-    machine.close()
-    memory.close()
+def test_a_back_end_that_is_not_installed():
+    assert "no CPU back end vax" in problem_of("vax")
+    with pytest.raises(EnvironmentFault, match="make setup"):
+        back_end("vax")

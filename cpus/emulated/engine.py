@@ -22,11 +22,12 @@ from unicorn import unicorn_const
 from unicorn import x86_const as x86
 from unicorn.unicorn import Uc, UcError
 
-from microhypervisor.cpu import hidden, kvm_abi
-from microhypervisor.cpu.interrupts import INTERRUPT_FLAG, Entry, Segment, State
-from microhypervisor.cpu.paging import AddressSpace, NotMapped
+from cpus.emulated import hidden
+from cpus.emulated.interrupts import INTERRUPT_FLAG, Entry, Segment, State
+from cpus.emulated.paging import AddressSpace, NotMapped
+from cpus.kvm import abi
+from cpus.report import render
 from microhypervisor.cpu.protocol import Bus, Registers
-from microhypervisor.cpu.report import render
 from microhypervisor.memory.ram import PAGE, GuestMemory, RegionKind
 
 PHYSICAL_END: Final = 1 << 40  # what Unicorn's processor addresses
@@ -43,7 +44,7 @@ INVALID_OPCODE: Final = 6
 INSTRUCTION: Final = 15  # bytes of the longest one
 CPUID: Final = b"\x0f\xa2\xeb\x00\xf4"  # cpuid; jmp to the next; hlt
 CPUID_RESULT: Final = ("rax", "rbx", "rcx", "rdx")
-GENERAL: Final = kvm_abi.REGS_NAMES.split()
+GENERAL: Final = abi.REGS_NAMES.split()
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
 NUMBER: Final = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in (*GENERAL, *CONTROL)}
 RIP, RSP, RFLAGS, MSR = NUMBER["rip"], NUMBER["rsp"], NUMBER["rflags"], x86.UC_X86_REG_MSR

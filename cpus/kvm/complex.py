@@ -19,9 +19,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from fcntl import ioctl
 
-from microhypervisor.cpu import kvm_abi as abi
+from cpus.kvm import abi
+from cpus.report import render
 from microhypervisor.cpu.protocol import Bus, Registers, Stop, Vcpu
-from microhypervisor.cpu.report import render
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.memory.ram import GuestMemory, RegionKind
 
@@ -250,7 +250,10 @@ class KvmVcpu:
 class KvmComplex:
     """One virtual machine of KVM."""
 
+    name = "kvm"
     sleeps_inside = True
+    problem = staticmethod(kvm_problem)
+    prepare = staticmethod(install_kick_signal)
 
     def __init__(self, memory: GuestMemory, vcpus: int) -> None:
         if problem := kvm_problem():

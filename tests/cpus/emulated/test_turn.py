@@ -2,7 +2,7 @@
 
 import threading
 
-from microhypervisor.cpu.turn import Turn
+from cpus.emulated.turn import Turn
 
 
 def test_two_who_come_again_at_once_alternate():

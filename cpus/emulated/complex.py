@@ -20,12 +20,12 @@ from typing import Final, TypeVar
 
 from unicorn.unicorn import UcError
 
-from microhypervisor.cpu import apic, interrupts
-from microhypervisor.cpu.engine import End, Engine
-from microhypervisor.cpu.interrupts import BadGate, Refused
-from microhypervisor.cpu.paging import NotMapped
+from cpus.emulated import apic, interrupts
+from cpus.emulated.engine import End, Engine
+from cpus.emulated.interrupts import BadGate, Refused
+from cpus.emulated.paging import NotMapped
+from cpus.emulated.turn import Turn
 from microhypervisor.cpu.protocol import Bus, Registers, Stop, Vcpu
-from microhypervisor.cpu.turn import Turn
 from microhypervisor.errors import PeerFault
 from microhypervisor.memory.ram import GuestMemory
 
@@ -231,7 +231,17 @@ class EmulatedVcpu:
 class EmulatedComplex:
     """The emulated processors of one guest and what connects their APICs."""
 
+    name = "emulated"
     sleeps_inside = False
+
+    @staticmethod
+    def problem() -> str:
+        """See BackEnd: it works everywhere."""
+        return ""
+
+    @staticmethod
+    def prepare() -> None:
+        """See BackEnd: nothing."""
 
     def __init__(self, memory: GuestMemory, vcpus: int) -> None:
         if not 1 <= vcpus <= MOST_VCPUS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from microhypervisor.cpu.emulated import MOST_VCPUS, EmulatedComplex
+from cpus.emulated.complex import MOST_VCPUS, EmulatedComplex
 from microhypervisor.cpu.protocol import Stop
 from microhypervisor.errors import PeerFault
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out

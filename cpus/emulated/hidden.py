@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from unicorn import x86_const as x86
 
-from microhypervisor.cpu.interrupts import Segment
+from cpus.emulated.interrupts import Segment
 from microhypervisor.errors import EnvironmentFault
 
 REGISTERS: Final = ("RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microhypervisor.cpu.apic import (
+from cpus.emulated.apic import (
     DFR,
     EOI,
     ICR_HIGH,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from microhypervisor.cpu import kvm
-from microhypervisor.cpu.kvm import KvmComplex, kvm_problem
+from cpus.kvm import complex as kvm
+from cpus.kvm.complex import KvmComplex, kvm_problem
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 

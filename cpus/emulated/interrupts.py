@@ -10,7 +10,7 @@ The frame is computed as data (`Entry`), so that nothing changes in the guest if
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from microhypervisor.cpu.paging import AddressSpace, NotMapped
+from cpus.emulated.paging import AddressSpace, NotMapped
 
 PROTECTED: Final = 1 << 0  # CR0.PE
 INTERRUPT_FLAG: Final = 1 << 9

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from microhypervisor.cpu.kvm import KICK_SIGNAL, install_kick_signal, kvm_problem
+from cpus.kvm.complex import KICK_SIGNAL, install_kick_signal, kvm_problem
 from microhypervisor.cpu.protocol import Complex, Registers, Stop, Vcpu
-from microhypervisor.cpu.select import open_complex
+from microhypervisor.cpu.select import choose
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 
 LOAD = 0x8000
@@ -140,7 +140,7 @@ class Machine:
         self.memory = GuestMemory("test", lay_out(regions))
         self.memory.load(LOAD, assemble(source))
         self.memory.load(ROM, bytes(range(64)))
-        self.complex: Complex = open_complex(kind, self.memory, vcpus)
+        self.complex: Complex = choose(kind)(self.memory, vcpus)
         self.complex.memory_changed()
         self.cpu = self.complex.vcpus[0]
         self.cpu.reset(Registers(rip=LOAD, rsp=LOAD, rbx=0x1234_5678))

@@ -1,0 +1,1 @@
+"""Unicorn runs the guest, where there is no KVM or runs must be reproducible."""

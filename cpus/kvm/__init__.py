@@ -1,0 +1,1 @@
+"""The processor itself runs the guest, through /dev/kvm."""
