@@ -114,21 +114,21 @@ def test_a_kick_ends_a_spinning_guest_that_can_go_on(boot):
 
 
 @pytest.mark.parametrize(
-    ("access", "kind", "address"),
+    ("access", "verb", "address"),
     [
         ("in $0x99, %eax", "in", KICK_PORT),
         ("mov 0xd0000000, %eax", "read", HOLE),
         ("xor %eax, %eax; add 0xd0000000, %eax", "read", HOLE),
     ],
 )
-def test_a_kick_from_the_bus_completes_the_read_under_way(boot, access, kind, address):
+def test_a_kick_from_the_bus_completes_the_read_under_way(boot, access, verb, address):
     machine = boot(f".code32; {access}; out %eax, $0x80; out %al, $0xf4")
     machine.bus.answers[address] = 0xCAFE
-    machine.bus.reactions[kind, address] = machine.cpu.kick
+    machine.bus.reactions[verb, address] = machine.cpu.kick
     assert machine.run() is Stop.KICKED
-    assert machine.bus.lines == [(kind, address, 4, 0xCAFE)]
+    assert machine.bus.lines == [(verb, address, 4, 0xCAFE)]
     assert machine.finish().outs(0x80) == [0xCAFE]
-    assert [line[0] for line in machine.bus.lines].count(kind) == 1
+    assert [line[0] for line in machine.bus.lines].count(verb) == 1
 
 
 def test_a_kick_from_the_bus_completes_the_write_under_way(boot):
