@@ -1,4 +1,4 @@
-"""`splitvisor up`: the machine of a file."""
+"""`splitvisor up`: the machine of a file, on this terminal or in the background."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ import trio
 
 from protos import core_pb2 as core
 from splitvisor import machine_file
+from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch, note
 from splitvisor.cli.narrate import describe
@@ -17,11 +18,17 @@ from splitvisor.supervisor.supervisor import Supervisor
 _EPILOG = """
 \b
 Exit status:
-  0    'splitvisor stop' ended the machine; with --until-idle: all guests exited with 0
+  0    'splitvisor stop' ended the machine; with --until-idle: all guests exited with 0;
+       with --detach: all guests have been started
   1    with --until-idle: a guest ended in another way
   2    a mistake in the file or the options, told in one line
   126  the machine failed, its core died for example
   130  Ctrl-C;  143  SIGTERM
+
+\b
+Examples:
+  splitvisor up lab.toml
+  splitvisor up --detach lab.toml && splitvisor ps
 
 \b
 Example of a machine file:
@@ -40,18 +47,34 @@ Example of a machine file:
 @click.command(epilog=_EPILOG)
 @click.argument("file", type=click.Path(path_type=Path), metavar="MACHINE.toml")
 @click.option("--until-idle", is_flag=True, help="End when all guests have ended.")
+@click.option(
+    "-d",
+    "--detach",
+    "detached",
+    is_flag=True,
+    help="Return when all guests have been started, print the machine's name, and leave it running "
+    "in the background. A console on the terminal goes to GUEST.DEVICE.out in the run directory "
+    "and gets no input; what happens to the machine is told in supervisor.log there.",
+)
+@click.option("--ready-fd", type=int, hidden=True, help="What --detach starts itself with.")
 @click.pass_obj
-def up(root: Path, file: Path, until_idle: bool) -> int:
+def up(root: Path, file: Path, until_idle: bool, detached: bool, ready_fd: int | None) -> int:
     """Start all guests of MACHINE.toml and keep them running until Ctrl-C or 'splitvisor stop'.
 
     Standard output carries what guests print on the terminal; what happens to the machine is told
     on standard error. Relative paths in the file start at the file.
     """
+    if detached:
+        return detach.start(root, file, until_idle)
     machine = machine_file.read(file)
+    background = None if ready_fd is None else detach.Detached(ready_fd, machine, root)
+    say = background.say if background else note
     ended: list[core.GuestStatus] = []
 
     async def body(supervisor: Supervisor) -> None:
-        note(f"machine {machine.name} runs: {', '.join(g.name for g in machine.guests)}")
+        say(f"machine {machine.name} runs: {', '.join(g.name for g in machine.guests)}")
+        if background and not background.started(root / machine.name):
+            return
         async with trio.open_nursery() as nursery:
             for guest in machine.guests:
                 nursery.start_soon(watch, supervisor, guest.name)
@@ -64,13 +87,12 @@ def up(root: Path, file: Path, until_idle: bool) -> int:
         if fault := exit_status.fault_text(status):
             print(fault, file=sys.stderr, flush=True)
 
-    reason = launch(machine, root, _report, body)
+    def report(event: events.SupervisorEvent) -> None:
+        if line := describe(event):
+            say(line)
+
+    reason = launch(background.machine if background else machine, root, report, body)
     note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")
     if reason:
         return 0 if reason == "stopped" else exit_status.of_end(reason)
     return int(any(exit_status.of_guest(status) for status in ended))
-
-
-def _report(event: events.SupervisorEvent) -> None:
-    if line := describe(event):
-        note(line)

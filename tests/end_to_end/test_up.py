@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import threading
 
 import pytest
 
@@ -192,3 +195,102 @@ def test_a_guest_that_misbehaves_does_not_disturb_the_others(
     else:
         assert f"misbehave: {mode}: ok" in (tmp_path / "bad.log").read_text()
         assert status == 0
+
+
+def wait_for(log, words):
+    """Until a line with these words is in the log."""
+    with subprocess.Popen(["tail", "-n+1", "-f", log], stdout=subprocess.PIPE, text=True) as tail:
+        watchdog = threading.Timer(60, tail.kill)
+        watchdog.start()
+        found = any(words in line for line in tail.stdout)
+        watchdog.cancel()
+        tail.kill()
+    assert found, log.read_text()
+
+
+def test_detached_it_returns_when_all_run_and_the_machine_goes_on(
+    splitvisor, guest, tmp_path, disk, cpu
+):
+    image = disk(1)
+    file = tmp_path / "lab.toml"
+    file.write_text(f"""
+        [guests.web]
+        image = "{guest("blockcheck")}"
+        arguments = "passes=2 seed=3"
+        cpu = "{cpu}"
+        disks = ["file:path={image.name}"]
+        [guests.echo]
+        image = "{guest("echo")}"
+        cpu = "{cpu}"
+    """)
+    assert splitvisor("up", "--detach", file) == (0, "lab\n", "")
+    machine = machine_of(splitvisor)
+    assert {g["name"] for g in machine["guests"]} == {"web", "echo"}
+    assert all(g["state"] in ("running", "ended") for g in machine["guests"])
+    assert os.getsid(machine["supervisor_pid"]) == machine["supervisor_pid"]
+    folder = splitvisor.run_root / "lab"
+    wait_for(folder / "supervisor.log", "guest web: ended, exit status 0")
+    assert "machine lab runs: web, echo" in (folder / "supervisor.log").read_text()
+    assert "blockcheck: PASS" in (folder / "web.hvc0.out").read_text()
+    assert status_of(splitvisor, "echo")["state"] == "running"
+    assert splitvisor("up", "-d", file)[0] == 2
+    assert splitvisor("stop", "lab") == (0, "", "")
+    assert check_image(image, 3, 2).agrees
+
+
+def test_detached_it_fails_as_in_the_foreground(splitvisor, tmp_path, guest):
+    file = tmp_path / "lab.toml"
+    assert splitvisor("up", "-d", file) == splitvisor("up", file)
+    file.write_text(f'guests.a = {{ image = "{guest("hello")}", disks = ["file:path=none.img"] }}')
+    status, output, errors = splitvisor("up", "-d", file)
+    assert (status, output, errors.count("\n")) == (2, "", 1)
+    assert "none.img does not exist" in errors
+
+
+def test_a_machine_that_nobody_waits_for_ends(splitvisor, lab):
+    ready, inherited = os.pipe()
+    os.close(ready)
+    command = splitvisor.command("up", "--ready-fd", inherited, lab())
+    done = subprocess.run(
+        command, pass_fds=(inherited,), stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    os.close(inherited)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+HELD_DRIVER = """
+import dataclasses, pathlib, socket
+from drivers.block_memory import MemoryBlock
+
+class Held(MemoryBlock):
+    Options = dataclasses.make_dataclass(
+        "Options", [("path", pathlib.Path), *MemoryBlock.Options.__annotations__.items()]
+    )
+    def __init__(self, options):
+        super().__init__(options)
+        with socket.socket(socket.AF_UNIX) as test:
+            test.connect(str(options.path))
+            test.recv(1)
+"""
+
+
+def test_detached_ctrl_c_while_it_starts_leaves_nothing(splitvisor, tmp_path, guest, monkeypatch):
+    """A driver of the test's holds the start until the signal was sent."""
+    (tmp_path / "held.py").write_text(HELD_DRIVER)
+    entry = tmp_path / "held-1.dist-info" / "entry_points.txt"
+    entry.parent.mkdir()
+    entry.write_text("[splitvisor.drivers]\nblock.held = held:Held\n")
+    (entry.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: held\nVersion: 1\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    file = tmp_path / "lab.toml"
+    file.write_text(
+        f'guests.a = {{ image = "{guest("hello")}", disks = ["held:size=1M,path={tmp_path}/s"] }}'
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        listener.settimeout(60)
+        with splitvisor.start("up", "-d", file) as process:
+            with listener.accept()[0]:
+                process.signal(signal.SIGINT)
+            assert process.end()[:2] == (130, "")

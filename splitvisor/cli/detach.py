@@ -1,0 +1,115 @@
+"""A machine that goes on without the terminal it was started from.
+
+The one who starts it execs another `splitvisor up` in a session of its own and waits on a pipe.
+When all guests have been started, the machine's name comes through it. Until then both share
+standard error, and the machine only uses it for the reason why it cannot start; so a failure looks
+as it does in the foreground. If the one who waits is gone by then, nobody knows of the machine,
+and it ends.
+
+There is no terminal for consoles any more. Each that would have been on it gets a log in the run
+directory instead, one per console, which goes away with the machine.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from drivers import spec
+from splitvisor.cli import status as exit_status
+from splitvisor.cli.launch import note
+from splitvisor.machine import Device, Guest, Machine
+from splitvisor.supervisor.failure import MachineError
+
+LOG = "supervisor.log"
+STDERR = 2
+
+
+def start(root: Path, file: Path, until_idle: bool) -> int:
+    """Start the machine of `file` in the background and print its name; the exit status."""
+    ready, inherited = os.pipe()
+    with os.fdopen(ready) as pipe:
+        try:
+            # -P: what lies about in the current directory is not to be imported.
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", "splitvisor", "--run-root", str(root)),
+                    *("up", "--ready-fd", str(inherited)),
+                    *(["--until-idle"] if until_idle else []),
+                    *("--", str(file)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(inherited,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(inherited)
+        try:
+            name = pipe.read()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+    if name:
+        print(name)
+        return 0
+    status = process.wait()
+    if status < 0:
+        raise MachineError(f"the supervisor died by signal {-status} before all guests ran")
+    return status or exit_status.STOPPED
+
+
+class Detached:
+    """The machine's side: what is said is kept until there is a log, and somebody knows of us."""
+
+    def __init__(self, ready_fd: int, machine: Machine, root: Path) -> None:
+        self.machine = _without_terminal(machine, Path(os.path.abspath(root)) / machine.name)
+        self._ready_fd = ready_fd
+        self._kept: list[str] | None = []
+
+    def say(self, line: str) -> None:
+        """As `note`, but later if it is too early."""
+        if self._kept is None:
+            note(line)
+        else:
+            self._kept.append(line)
+
+    def started(self, run_directory: Path) -> bool:
+        """Move standard error to the log and tell who waits; whether there was anybody."""
+        kept, self._kept = self._kept or [], None
+        _log_to(run_directory / LOG)
+        for line in kept:
+            note(line)
+        try:
+            os.write(self._ready_fd, self.machine.name.encode())
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._ready_fd)
+        return True
+
+
+def _log_to(path: Path) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        log = os.open(path, flags, 0o600)
+    except OSError:
+        log = os.open(os.devnull, flags)  # the machine is being stopped: there is no folder
+    os.dup2(log, STDERR)
+    os.close(log)
+
+
+def _without_terminal(machine: Machine, folder: Path) -> Machine:
+    def moved(guest: Guest, device: Device) -> Device:
+        if device.model.driver_kind != "console" or spec.parse(device.spec).driver != "terminal":
+            return device
+        path = str(folder / f"{guest.name}.{device.name}.out")
+        return dataclasses.replace(device, spec=str(spec.Spec("log", {"path": path})))
+
+    guests = (
+        dataclasses.replace(guest, devices=tuple(moved(guest, device) for device in guest.devices))
+        for guest in machine.guests
+    )
+    return dataclasses.replace(machine, guests=tuple(guests))
