@@ -2,11 +2,14 @@
 
 import pytest
 
+from cpus.kvm.complex import kvm_problem
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
+from tests.microhypervisor.core import Core
 
 LOW_RAM = 4 << 20
 ROM = 8 << 20
 HIGH_RAM = 1 << 32
+BUDGET = 256 << 20
 
 
 @pytest.fixture
@@ -23,3 +26,28 @@ def memory():
     )
     yield memory
     memory.close()
+
+
+@pytest.fixture
+def core(tmp_path):
+    """A core process of its own."""
+    core = Core(tmp_path)
+    yield core
+    core.close()
+
+
+@pytest.fixture(scope="module")
+def shared_core(tmp_path_factory):
+    """A core process for tests that leave it as they find it."""
+    core = Core(tmp_path_factory.mktemp("core"), f"--memory-budget={BUDGET}", "--pcpus=2")
+    yield core
+    core.close()
+
+
+@pytest.fixture(params=["kvm", "emulated"])
+def cpu(request):
+    """Both kinds of CPU; KVM where it works."""
+    problem = kvm_problem()
+    if request.param == "kvm" and problem:
+        pytest.skip(problem)
+    return request.param

@@ -180,7 +180,7 @@ class Served:
             lambda _, problem: self.losses.put(problem),
             lambda _, count: self.replays.put(count),
         )
-        return self.session.open()
+        return str(self.session.open() or "")
 
     def attach(self, answer=None):
         """The next incarnation, attached."""
