@@ -8,6 +8,8 @@ import argparse
 import ctypes
 import os
 import signal
+import socket
+import stat
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,14 +27,30 @@ _PR_SET_DUMPABLE = 4
 _CONTROL_THREADS = 16  # calls and watches at once
 
 
+def _positive(text: str) -> int:
+    if (value := int(text)) <= 0:
+        raise ValueError(text)
+    return value
+
+
+def _clear_the_way(path: str) -> None:
+    """Remove a socket that nobody serves any more; anything else there is an error."""
+    if not os.path.lexists(path):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode) or probe.connect_ex(path) == 0:
+            raise FileExistsError("something is there already: remove it or take another path")
+    os.unlink(path)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m microhypervisor", description=__doc__)
     parser.add_argument("--listen", required=True, metavar="SOCKET", help="Unix socket to serve on")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help="gets one byte when serving")
     parser.add_argument(
-        "--memory-budget", type=int, metavar="BYTES", help="for all guests together"
+        "--memory-budget", type=_positive, metavar="BYTES", help="for all guests together"
     )
-    parser.add_argument("--pcpus", type=int, metavar="N", help="vCPUs that may run at once")
+    parser.add_argument("--pcpus", type=_positive, metavar="N", help="vCPUs that may run at once")
     return parser.parse_args()
 
 
@@ -71,14 +89,15 @@ def main() -> int:
     for name in PREFERENCE:
         if not problem_of(name):
             back_end(name).prepare()
+    os.umask(0o077)  # the socket is for this user alone
     try:
+        if arguments.ready_fd is not None:
+            os.fstat(arguments.ready_fd)
+        _clear_the_way(arguments.listen)
         trio.run(_serve, arguments)
     except (OSError, RuntimeError) as error:
         print(f"core: cannot serve on {arguments.listen}: {error}", file=sys.stderr)
         return 2
-    finally:
-        if os.path.exists(arguments.listen):
-            os.unlink(arguments.listen)
     return 0
 
 

@@ -12,7 +12,7 @@ from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
-from microhypervisor.limits import MAX_DEVICES, MAX_VCPUS
+from microhypervisor.limits import MAX_DEVICES, MAX_NAME, MAX_VCPUS
 from microhypervisor.memory.ram import GuestMemory, Region, RegionKind, lay_out
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
@@ -27,6 +27,8 @@ _REGIONS = {core_pb2.REGION_RAM: RegionKind.RAM, core_pb2.REGION_ROM: RegionKind
 
 def regions_of(config: core_pb2.GuestConfig) -> list[Region]:
     """The guest's memory map, checked."""
+    if any(region.kind not in _REGIONS for region in config.regions):
+        raise PeerFault(f"guest {config.name}: a memory region of unknown kind")
     return lay_out((_REGIONS[r.kind], r.base, r.size) for r in config.regions)
 
 
@@ -45,6 +47,14 @@ def build(
 ) -> Guest:
     """A guest in state CREATED, its devices attached and wired."""
     name = config.name
+    if not 0 < len(name) <= MAX_NAME or not name.isascii() or not name.isprintable():
+        raise PeerFault(f"guest name {name!r} is not 1 to {MAX_NAME} printable characters")
+    if len({device.name for device in config.devices}) != len(config.devices):
+        raise PeerFault(f"guest {name}: two devices have the same name")
+    if any(power.action not in core_pb2.PowerAction.values() for power in config.power_ports):
+        raise PeerFault(f"guest {name}: a power port with an unknown action")
+    if config.cpu not in _KINDS:
+        raise PeerFault(f"guest {name}: no CPU has number {config.cpu}")
     if not 0 < config.vcpus <= MAX_VCPUS:
         raise PeerFault(f"guest {name}: {config.vcpus} vCPUs; give it 1 to {MAX_VCPUS}")
     if len(config.devices) > MAX_DEVICES:

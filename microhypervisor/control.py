@@ -13,7 +13,7 @@ from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest
-from microhypervisor.limits import MAX_CHUNK
+from microhypervisor.limits import MAX_CHUNK, MAX_WATCHERS
 from microhypervisor.sched.scheduler import Scheduler
 from microhypervisor.status import status_of
 from protos import core_pb2, core_pb2_grpc
@@ -41,6 +41,7 @@ class Control(core_pb2_grpc.CoreServicer):
         self._budget = memory_budget
         self._guests: dict[str, Guest] = {}
         self._changing = threading.Lock()
+        self._watchers = threading.Semaphore(MAX_WATCHERS)
 
     def Describe(
         self, request: core_pb2.DescribeRequest, context: Context
@@ -86,17 +87,19 @@ class Control(core_pb2_grpc.CoreServicer):
     ) -> core_pb2.GuestStatus:
 
         def load() -> core_pb2.GuestStatus:
-            guest: Guest | None = None
-            for chunk in request_iterator:
-                guest = guest or self._find(chunk.guest)
-                if len(chunk.data) > MAX_CHUNK:
-                    raise PeerFault(f"a chunk of {len(chunk.data)} bytes: send at most {MAX_CHUNK}")
-                guest.load(chunk.address, chunk.data)
-            if guest is None:
-                raise PeerFault("no chunk, so no guest, was named")
+            guest = self._find(name)
+            if len(chunk.data) > MAX_CHUNK:
+                raise PeerFault(f"a chunk of {len(chunk.data)} bytes: send at most {MAX_CHUNK}")
+            guest.load(chunk.address, chunk.data)
             return status_of(guest, self._directory)
 
-        return self._answer(context, load)
+        name, status = "", core_pb2.GuestStatus()
+        for chunk in request_iterator:
+            name = name or chunk.guest
+            status = self._answer(context, load)  # one at a time: a slow caller holds up nobody
+        if not name:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no chunk, so no guest, was named")
+        return status
 
     def StartGuest(self, request: core_pb2.GuestRef, context: Context) -> core_pb2.GuestStatus:
         return self._change(context, request, Guest.start)
@@ -126,6 +129,10 @@ class Control(core_pb2_grpc.CoreServicer):
     def WatchEvents(
         self, request: core_pb2.WatchRequest, context: Context
     ) -> Iterator[core_pb2.Event]:
+        if not self._watchers.acquire(blocking=False):
+            text = f"there are {MAX_WATCHERS} watchers already: end one"
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        context.add_callback(self._watchers.release)
         context.add_callback(self.events.nudge)
         events = self.events.watch(lambda: not context.is_active())
         context.send_initial_metadata(())  # the watch has begun: what follows is not missed

@@ -16,6 +16,7 @@ from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import DRAIN_TIMEOUT_S
@@ -86,9 +87,13 @@ class Guest:
 
     def start(self) -> None:
         """Run vCPU 0 from its initial registers; the others wait for start-up interrupts."""
-        self.state = lifecycle.after("start", self.state, self.name)
+        state = lifecycle.after("start", self.state, self.name)
         self.processors.memory_changed()
-        self.processors.vcpus[0].reset(self._registers)
+        try:
+            self.processors.vcpus[0].reset(self._registers)
+        except OSError as error:
+            raise PeerFault(f"guest {self.name}: its CPU refuses the registers: {error}") from None
+        self.state = state
         self._events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_STARTED, guest=self.name))
         for task in self.tasks:
             blocking = partial(self._scheduler.blocking, task)

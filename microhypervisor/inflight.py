@@ -82,10 +82,12 @@ class InflightLog:
         del self._orphans[slot]
         return True
 
-    def orphan_all(self) -> None:
-        """The guest reset the device."""
-        self._orphans.update((e.slot, e.generation) for e in self._entries.values())
-        self._entries.clear()
+    def orphan(self, queue: int | None = None) -> None:
+        """The guest reset the device, or took one queue out of service."""
+        for entry in list(self._entries.values()):
+            if queue in (None, entry.queue):
+                del self._entries[entry.slot]
+                self._orphans[entry.slot] = entry.generation
 
     def begin_epoch(self) -> list[InFlight]:
         """The old incarnation is dead and reaped: what the next one must do first, in order."""

@@ -11,6 +11,8 @@ MAX_CHAIN_BYTES = 16 << 20
 
 MAX_SLOTS = 1024  # of all queues of a device together; the window is laid out for as many
 
+MAX_HEADER = 256  # leading bytes of a request that the log keeps; virtio's own need at most 52
+
 # A slot's part of the grant window. Sparse, so that only what was used costs memory; a larger
 # request travels inline.
 SLOT_STRIDE = (1 << 20) + (64 << 10)
@@ -27,5 +29,7 @@ MAX_CHUNK = 2 << 20  # of guest memory in one LoadGuest message
 
 ATTACH_TIMEOUT_S = 10.0  # a service OS that has not answered Attach by then has failed
 DRAIN_TIMEOUT_S = 5.0  # an ended guest's last output may take this long; then it is given up
+MAX_NAME = 64  # of a guest; it becomes part of other names
+MAX_WATCHERS = 8  # each holds a thread of the control server
 EVENT_BACKLOG = 4096  # events kept for a watcher that does not read
 SLICE_NS = 10_000_000  # a vCPU's turn when others wait for its pCPU

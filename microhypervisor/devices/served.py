@@ -59,7 +59,7 @@ class ServedDevice(ABC):
         """Queue a control message for the incarnation that serves now, in order; under the lock."""
         if message.HasField("reset"):
             self._control.clear()  # what went before has no meaning any more
-        if len(self._control) < MAX_CONTROL:
+        if len(self._control) < MAX_CONTROL or not message.HasField("config_write"):
             self._control.append(message)
         self.ring()
 
@@ -87,26 +87,27 @@ class ServedDevice(ABC):
 
     def adopt(self, attached: io_pb2.Attached) -> None:
         """Learn what the device is; PeerFault if it is not what the guest has seen already."""
-        seen, state = self._seen, attached.state
+        state, config = attached.state, attached.config_space
+        self._check_state(state)
         attached.ClearField("state")
-        self._keep(state)
-        if seen is None:
+        if self._seen is None:
             self._describe(attached)
             self._seen = attached
-            return
-        changed = seen.config_space != attached.config_space
-        seen.config_space = attached.config_space
-        if seen != attached:
-            raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
-        if changed:
-            self.change_config(attached.config_space)
+        else:
+            seen = self._seen.config_space
+            attached.config_space = seen  # the one thing that may change
+            if attached != self._seen or len(config) != len(seen):
+                raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
+            if config != seen:
+                self.change_config(config)
+                self._seen.config_space = config
+        self.state = state
 
-    def _keep(self, state: bytes) -> None:
+    def _check_state(self, state: bytes) -> None:
         if len(state) > MAX_STATE:
             raise PeerFault(
                 f"device {self.config.name}: a state of {len(state)} bytes is too large"
             )
-        self.state = state
 
     @abstractmethod
     def _activation(self) -> io_pb2.CoreMessage | None:
@@ -146,7 +147,8 @@ class ServedDevice(ABC):
                 status.dropped += max(1, len(message.completions))
                 return
             if message.HasField("state"):
-                self._keep(message.state)
+                self._check_state(message.state)
+                self.state = message.state
             settled = log.settled
             done: list[tuple[InFlight, io_pb2.Completion]] = []
             for completion in message.completions:

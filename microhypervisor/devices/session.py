@@ -62,8 +62,9 @@ class Session:
             return error if isinstance(error, PeerFault) else PeerFault(str(error))
         self._thread.start()
         if not self._answered.wait(ATTACH_TIMEOUT_S):
+            self.close()
             self.problem = PeerFault(f"no answer to Attach within {ATTACH_TIMEOUT_S:g} s")
-        if self.problem:
+        elif self.problem:
             self.close()
         return self.problem
 
@@ -91,7 +92,7 @@ class Session:
                 if message.HasField("completions"):
                     device.accept(message.completions, self.epoch, self._window)
                     if self._owed:
-                        self._settle(message.completions)
+                        self._settle()
                 elif message.HasField("attached"):
                     self._adopt(message.attached)
                 elif message.HasField("config_change"):
@@ -124,8 +125,8 @@ class Session:
         self._answered.set()
         self.device.ring()
 
-    def _settle(self, message: io_pb2.Completions) -> None:
-        self._owed.difference_update((c.slot, c.generation) for c in message.completions)
+    def _settle(self) -> None:
+        self._owed = {key for key in self._owed if self.device.log.find(*key)}
         if not self._owed:
             self.device.ring()
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import GuestFault, PeerFault
 from microhypervisor.inflight import InFlight
-from microhypervisor.limits import DRAIN_TIMEOUT_S, MAX_BATCH, MAX_QUEUE_SIZE, MAX_QUEUES, MAX_SLOTS
+from microhypervisor.limits import (
+    DRAIN_TIMEOUT_S,
+    MAX_BATCH,
+    MAX_HEADER,
+    MAX_QUEUE_SIZE,
+    MAX_QUEUES,
+    MAX_SLOTS,
+)
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
@@ -63,8 +70,8 @@ class VirtioDevice(ServedDevice):
         """See ServedDevice. A guest that breaks a rule has its device stopped instead."""
         with self.lock:
             entries: list[InFlight] = []
-            if not self.transport.live or not self.log.settled:
-                return entries
+            if not self.transport.live or not self.log.settled or self._control:
+                return entries  # what the guest did before is told before
             for queue in self._queues:
                 if queue.enabled and len(entries) < MAX_BATCH:
                     queue.silence()
@@ -124,6 +131,10 @@ class VirtioDevice(ServedDevice):
         self._queues = [Virtqueue(self.memory, i, size) for i, size in enumerate(sizes)]
         self._slot_base = [sum(sizes[:i]) for i in range(len(sizes))]
         self._header_bytes = [queue.header_bytes for queue in attached.queues]
+        if max(self._header_bytes) > MAX_HEADER:
+            raise PeerFault(
+                f"device {name}: headers of {max(self._header_bytes)} bytes are too long"
+            )
         self.parking = frozenset(i for i, queue in enumerate(attached.queues) if queue.parks)
 
     def _activation(self) -> io_pb2.CoreMessage | None:
@@ -143,6 +154,7 @@ class VirtioDevice(ServedDevice):
                     self._stop(str(fault))
             case QueueStopped(index):
                 self._queues[index].disable()
+                self.log.orphan(index)
             case DriverOk():
                 if activation := self._activation():
                     self.tell(activation)
@@ -160,7 +172,7 @@ class VirtioDevice(ServedDevice):
     def _reset(self) -> None:
         for queue in self._queues:
             queue.disable()
-        self.log.orphan_all()
+        self.log.orphan()
         self.status.needs_reset = ""
         self.tell(io_pb2.CoreMessage(reset=io_pb2.Reset()))
 
