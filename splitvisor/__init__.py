@@ -1,0 +1,1 @@
+"""The launcher: machines, images, supervision, and the command line."""
