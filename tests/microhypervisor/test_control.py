@@ -318,7 +318,7 @@ def test_a_service_whose_sockets_do_not_exist_refuses_every_device(shared_core, 
         device = pb.DeviceConfig(name="disk", service="ghost", virtio=VIRTIO)
         device.inline_payload = inline
         config = shared_core.config(name, "emulated", devices=[device])
-        with refused(Code.FAILED_PRECONDITION, "device disk: "):
+        with refused(Code.UNAVAILABLE, "device disk: "):
             shared_core.stub.CreateGuest(config, timeout=PATIENCE)
     with refused(Code.INVALID_ARGUMENT, "epoch 1 is not after 1"):
         shared_core.stub.ConnectService(endpoint)

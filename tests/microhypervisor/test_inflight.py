@@ -73,7 +73,7 @@ class Log(RuleBasedStateMachine):
 
     @rule()
     def reset(self):
-        self.log.orphan_all()
+        self.log.orphan()
         self.orphans += [(e.slot, e.generation) for e in self.waiting]
         self.waiting = []
 

@@ -145,8 +145,9 @@ class ScriptedService:
         if self._puller:
             self._puller.join(PATIENCE)
             assert not self._puller.is_alive(), "the sender hangs"
-        if self.view:
+        if self.view is not None:
             self.view.close()
+            self.view = None
 
 
 class Served:

@@ -608,6 +608,16 @@ def test_a_configuration_that_changed_over_a_death_is_told_to_the_driver(rig):
     assert rig.read(v.CONFIG) == 0x40
 
 
+def test_the_configuration_after_a_death_is_what_the_new_incarnation_says(rig):
+    first = running(rig)
+    first.say(config_change=io_pb2.ConfigChange(config_space=b"\x40" + CONFIG[1:]))
+    assert rig.interrupted() == v.INT_CONFIG
+    rig.lose(first)
+    rig.attach()  # which knows nothing of the change
+    assert rig.interrupted() == v.INT_CONFIG
+    assert rig.read(v.CONFIG) == int.from_bytes(CONFIG[:4], "little")
+
+
 Q = io_pb2.Queue
 HOSTILE = {
     "no device": described(device_id=0),
