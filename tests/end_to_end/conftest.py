@@ -68,9 +68,16 @@ class Splitvisor:
 
     def __init__(self, run_root):
         self.run_root = run_root
+        self.wrapper = []  # a command that runs it
 
     def command(self, *arguments):
-        return [str(SPLITVISOR), "--run-root", str(self.run_root), *map(str, arguments)]
+        return [
+            *self.wrapper,
+            str(SPLITVISOR),
+            "--run-root",
+            str(self.run_root),
+            *map(str, arguments),
+        ]
 
     def __call__(self, *arguments, stdin=b""):
         """Run to the end: exit status, standard output, standard error."""
@@ -132,6 +139,14 @@ def splitvisor(tmp_path):
     assert command.processes() == []
     left = sorted(command.run_root.iterdir()) if command.run_root.exists() else []
     assert left == []
+
+
+# What makes root obey file permissions like everybody else.
+OBEY = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    if os.geteuid() == 0
+    else []
+)
 
 
 @pytest.fixture

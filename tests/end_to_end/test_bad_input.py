@@ -5,6 +5,8 @@ import struct
 
 import pytest
 
+from tests.end_to_end.conftest import OBEY
+
 
 @pytest.fixture
 def refused(splitvisor):
@@ -87,10 +89,10 @@ def test_a_disk_that_is_none(refused, guest, tmp_path, make, words):
     assert "disk0" in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_disk_that_may_not_be_read(refused, guest, disk):
+def test_a_disk_that_may_not_be_read(refused, splitvisor, guest, disk):
     path = disk(1)
     path.chmod(0)
+    splitvisor.wrapper = OBEY
     assert "permission" in refused("run", guest("hello"), "--disk", f"file:path={path}").lower()
 
 
@@ -170,10 +172,16 @@ def test_a_machine_file_that_is_missing(refused, tmp_path):
     assert "none.toml does not exist" in refused("up", tmp_path / "none.toml")
 
 
-def test_no_permission_on_kvm(refused, guest, monkeypatch):
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        pytest.skip("/dev/kvm may be used here")
-    assert "/dev/kvm" in refused("run", guest("hello"), "--cpu", "kvm")
+@pytest.mark.skipif(
+    os.geteuid() != 0 and os.access("/dev/kvm", os.R_OK),
+    reason="only root can take the permission away, and only from itself",
+)
+def test_no_permission_on_kvm(refused, splitvisor, guest, tmp_path):
+    if os.geteuid() == 0:
+        (tmp_path / "kvm").touch(mode=0)
+        hide = f'mount --bind {tmp_path}/kvm /dev/kvm && exec {" ".join(OBEY)} "$@"'
+        splitvisor.wrapper = ["unshare", "--mount", "sh", "-c", hide, "sh"]
+    assert "no permission on /dev/kvm" in refused("run", guest("hello"), "--cpu", "kvm")
 
 
 def test_a_service_os_that_cannot_start(refused, guest, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ def test_a_file_that_is_not_kvm_is_refused(monkeypatch, tmp_path):
     assert "gives no virtual machine" in kvm_problem()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root is never refused")
+@pytest.mark.usefixtures("no_privileges")
 def test_a_refused_device_is_named_with_the_cure(monkeypatch, tmp_path):
     (tmp_path / "kvm").touch(mode=0)
     monkeypatch.setattr(kvm, "DEVICE", str(tmp_path / "kvm"))

@@ -35,7 +35,7 @@ def test_a_path_that_no_host_accepts(tmp_path):
         read_file("image", tmp_path / "a\0b")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("no_privileges")
 def test_a_file_without_permission(tmp_path):
     (tmp_path / "a").touch(mode=0)
     with pytest.raises(UserError, match="may not be read"):
