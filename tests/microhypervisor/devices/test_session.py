@@ -15,6 +15,7 @@ from tests.microhypervisor.devices.service import (
     HEADER,
     PATIENCE,
     TOKEN,
+    Rig,
     described,
     eventually,
 )
@@ -148,9 +149,8 @@ def test_a_request_larger_than_its_area_travels_inline(windowed):
     assert windowed.peek(DATA + SLOT_STRIDE, 3) == bytes(3)
 
 
-def test_large_inline_requests_are_spread_over_messages(memory, rig):
-    if not rig.device.config.inline_payload:
-        pytest.skip("the window carries these")
+def test_large_inline_requests_are_spread_over_messages(memory):
+    rig = Rig(memory, inline=True)
     service = running(rig)
     for head in range(8):
         rig.chain(head, buffers=[(0, rig.header_at(head), HEADER), (0, 0, 3 << 20)])
@@ -158,6 +158,7 @@ def test_large_inline_requests_are_spread_over_messages(memory, rig):
     rig.write(v.QUEUE_NOTIFY, 0)
     sizes = [len(service.take_batch()) for _ in range(3)]
     assert sizes == [3, 3, 2]
+    rig.close()
 
 
 def test_an_interrupt_that_the_driver_does_not_want_is_not_given(windowed):
