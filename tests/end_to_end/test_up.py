@@ -67,7 +67,9 @@ def test_ps_shows_guests_devices_and_who_serves_them(splitvisor, lab, cpu):
 def test_a_killed_service_os_is_replaced_and_the_guest_loses_nothing(
     splitvisor, lab, tmp_path, cpu
 ):
-    file = lab(cpu, passes=2, mib=2 if cpu == "emulated" else 16)
+    # Enough work that the kills, each a command, come before its end.
+    mib, passes = (4, 3) if cpu == "emulated" else (32, 4)
+    file = lab(cpu, passes=passes, mib=mib)
     with splitvisor.start("up", file) as process:
         process.until("guest web: started")
         epochs = 1
@@ -90,7 +92,7 @@ def test_a_killed_service_os_is_replaced_and_the_guest_loses_nothing(
         assert process.end()[0] == 0
     assert epochs > 1
     assert "blockcheck: PASS" in (tmp_path / "web.log").read_text()
-    verdict = check_image(tmp_path / "disk.img", 3, 2)
+    verdict = check_image(tmp_path / "disk.img", 3, passes)
     assert verdict.agrees, verdict.problems
 
 
