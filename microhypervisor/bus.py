@@ -41,6 +41,11 @@ class AddressMap:
             raise PeerFault(f"device {device.config.name}: ports {ports} are taken or do not exist")
         self.ports.update(dict.fromkeys(ports, device))
 
+    def port_device(self, port: int, size: int) -> PortDevice | None:
+        """Who answers an access; one that reaches beyond its device is nobody's."""
+        device = self.ports.get(port)
+        return device if device is self.ports.get(port + size - 1) else None
+
     def power_action(self, port: int, value: int) -> core_pb2.PowerPort | None:
         """What a write to a port does to the machine itself."""
         for power in self._power:
@@ -64,7 +69,7 @@ class VcpuBus:
 
     def port_in(self, port: int, size: int) -> int:
         """See Bus."""
-        device = self._map.ports.get(port)
+        device = self._map.port_device(port, size)
         if device is None:
             return all_ones(size)
         with self._blocking():
@@ -72,7 +77,7 @@ class VcpuBus:
 
     def port_out(self, port: int, size: int, value: int) -> None:
         """See Bus."""
-        device = self._map.ports.get(port)
+        device = self._map.port_device(port, size)
         if device is not None:
             if device.can_post():
                 device.port_out(port, size, value)

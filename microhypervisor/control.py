@@ -132,7 +132,8 @@ class Control(core_pb2_grpc.CoreServicer):
         if not self._watchers.acquire(blocking=False):
             text = f"there are {MAX_WATCHERS} watchers already: end one"
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        context.add_callback(self._watchers.release)
+        if not context.add_callback(self._watchers.release):  # it is over already
+            self._watchers.release()
         context.add_callback(self.events.nudge)
         events = self.events.watch(lambda: not context.is_active())
         context.send_initial_metadata(())  # the watch has begun: what follows is not missed

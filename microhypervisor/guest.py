@@ -6,6 +6,7 @@ a console is such a request), and only then does it count as ended.
 """
 
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -162,10 +163,11 @@ class Guest:
         for task in self.tasks:
             if task.thread:
                 task.thread.join()
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
         for device in self.devices:
-            device.quiesce()
+            device.quiesce(deadline - time.monotonic())
         for device in self.devices:
-            device.wait_drained(DRAIN_TIMEOUT_S)
+            device.wait_drained(deadline - time.monotonic())
         self._announce_end()
 
     def _announce_end(self) -> None:

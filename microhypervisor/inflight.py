@@ -82,12 +82,14 @@ class InflightLog:
         del self._orphans[slot]
         return True
 
-    def orphan(self, queue: int | None = None) -> None:
-        """The guest reset the device, or took one queue out of service."""
-        for entry in list(self._entries.values()):
-            if queue in (None, entry.queue):
-                del self._entries[entry.slot]
-                self._orphans[entry.slot] = entry.generation
+    def holds(self, queue: int) -> bool:
+        """Whether requests of this queue are in flight."""
+        return any(entry.queue == queue for entry in self._entries.values())
+
+    def orphan_all(self) -> None:
+        """The guest reset the device."""
+        self._orphans.update((e.slot, e.generation) for e in self._entries.values())
+        self._entries.clear()
 
     def begin_epoch(self) -> list[InFlight]:
         """The old incarnation is dead and reaped: what the next one must do first, in order."""

@@ -67,7 +67,7 @@ class PortDevice(ServedDevice):
         """See ServedDevice."""
         return bool(self._fresh)
 
-    def quiesce(self) -> None:
+    def quiesce(self, timeout_s: float) -> None:
         """See ServedDevice. Nothing to do: each access is answered anyway."""
 
     def release_waiters(self) -> None:

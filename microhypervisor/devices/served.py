@@ -42,7 +42,7 @@ class ServedDevice(ABC):
         self.lock = threading.Lock()
         self.parking: frozenset[int] = frozenset()  # queues that wait for the world outside
         self.notice = notice  # tells the operator why the device needs a reset
-        self._seen: io_pb2.Attached | None = None
+        self._shape: io_pb2.Attached | None = None  # without what may change
         self._control: deque[io_pb2.CoreMessage] = deque()
         self._drained = threading.Condition(self.lock)
         self._interrupt: Callable[[], None] = lambda: None
@@ -89,19 +89,22 @@ class ServedDevice(ABC):
         """Learn what the device is; PeerFault if it is not what the guest has seen already."""
         state, config = attached.state, attached.config_space
         self._check_state(state)
-        attached.ClearField("state")
-        if self._seen is None:
+        shape = io_pb2.Attached()
+        shape.CopyFrom(attached)
+        shape.ClearField("state")
+        shape.ClearField("config_space")
+        if self._shape is None:
             self._describe(attached)
-            self._seen = attached
-        else:
-            seen = self._seen.config_space
-            attached.config_space = seen  # the one thing that may change
-            if attached != self._seen or len(config) != len(seen):
-                raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
-            if config != seen:
-                self.change_config(config)
-                self._seen.config_space = config
+            self._shape = shape
+        elif shape != self._shape:
+            raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
+        elif config != self._config_space():
+            self.change_config(config)
         self.state = state
+
+    def _config_space(self) -> bytes:
+        """As the guest sees it now."""
+        return b""
 
     def _check_state(self, state: bytes) -> None:
         if len(state) > MAX_STATE:
@@ -126,8 +129,8 @@ class ServedDevice(ABC):
         """Have the guest ring for the next request; True if there is one already."""
 
     @abstractmethod
-    def quiesce(self) -> None:
-        """Accept nothing more from the guest and have everything answered."""
+    def quiesce(self, timeout_s: float) -> None:
+        """Take what the guest has rung for, accept nothing more, and have all of it answered."""
 
     @abstractmethod
     def _finish(

@@ -10,7 +10,6 @@ from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import GuestFault, PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.limits import (
-    DRAIN_TIMEOUT_S,
     MAX_BATCH,
     MAX_HEADER,
     MAX_QUEUE_SIZE,
@@ -94,11 +93,11 @@ class VirtioDevice(ServedDevice):
             asked = [queue.listen() for queue in self._queues if queue.enabled]  # all of them
             return any(asked)
 
-    def quiesce(self) -> None:
+    def quiesce(self, timeout_s: float) -> None:
         """See ServedDevice."""
         self.ring()
         with self.lock:
-            self._drained.wait_for(lambda: not (self.served and self._pending()), DRAIN_TIMEOUT_S)
+            self._drained.wait_for(lambda: not (self.served and self._pending()), timeout_s)
             self.transport.write(v.STATUS, 4, 0)
             self._reset()
 
@@ -110,6 +109,9 @@ class VirtioDevice(ServedDevice):
             self.transport.config = config_space
             self.transport.config_generation = (self.transport.config_generation + 1) & 0xFFFFFFFF
             self._interrupt_config()
+
+    def _config_space(self) -> bytes:
+        return self.transport.config
 
     def _pending(self) -> bool:
         live = self.transport.live
@@ -147,14 +149,15 @@ class VirtioDevice(ServedDevice):
         match effect:
             case Notify():
                 self.ring()
-            case QueueReady(index):
+            case QueueReady(index) if not self.transport.status & v.NEEDS_RESET:
                 try:
                     self._enable(index)
                 except GuestFault as fault:
                     self._stop(str(fault))
             case QueueStopped(index):
                 self._queues[index].disable()
-                self.log.orphan(index)
+                if self.log.holds(index):
+                    self._stop(f"queue {index}: stopped with requests in flight")
             case DriverOk():
                 if activation := self._activation():
                     self.tell(activation)
@@ -172,7 +175,7 @@ class VirtioDevice(ServedDevice):
     def _reset(self) -> None:
         for queue in self._queues:
             queue.disable()
-        self.log.orphan()
+        self.log.orphan_all()
         self.status.needs_reset = ""
         self.tell(io_pb2.CoreMessage(reset=io_pb2.Reset()))
 

@@ -11,6 +11,7 @@ it may run on top of the others for up to a slice after each sleep that began un
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -60,7 +61,10 @@ class Task:
     def run_ns(self) -> int:
         """CPU time used so far, nanoseconds."""
         clock = self._clock
-        return self._final_ns if clock is None else time.clock_gettime_ns(clock)
+        try:
+            return self._final_ns if clock is None else time.clock_gettime_ns(clock)
+        except OSError:  # the thread ended in between
+            return self._final_ns
 
     def woke(self) -> bool:
         """Whether a parked vCPU has used CPU time since the last look."""
@@ -85,7 +89,11 @@ class Scheduler:
         def body() -> None:
             task.bind()
             while self._enter(task):
-                stop = task.vcpu.run(bus)
+                try:
+                    stop = task.vcpu.run(bus)
+                except Exception:  # our bug: it costs this guest its life, and nobody else
+                    traceback.print_exc()
+                    stop = Stop.FAILED
                 self._leave(task)
                 if stop in (Stop.TRIPLE_FAULT, Stop.FAILED):
                     stopped(task, stop)

@@ -9,6 +9,7 @@ No locks and no I/O: the caller serialises.
 """
 
 import struct
+import threading
 from dataclasses import dataclass
 
 from microhypervisor.errors import GuestFault
@@ -43,6 +44,7 @@ class Virtqueue:
         self._ram = memory.view
         self._place = memory.place
         self._views: list[memoryview] = []
+        self._barrier = threading.Lock()
 
     def enable(self, size: int, desc: int, avail: int, used: int, event_idx: bool) -> None:
         """Begin service with rings at these guest-physical addresses, or GuestFault."""
@@ -116,6 +118,7 @@ class Virtqueue:
             index = (index + 1) & 0xFFFF
         self._next_used = index
         self._used[1] = index  # one aligned store publishes them all
+        self._fence()  # before looking whether the driver wants to know, 2.7.7.2
         if self._event_idx:
             event = self._avail[2 + self._size]
             return ((index - event - 1) & 0xFFFF) < ((index - old) & 0xFFFF)
@@ -132,7 +135,13 @@ class Virtqueue:
             self._used[2 + 4 * self._size] = self._next_avail
         else:
             self._used[0] = 0
+        self._fence()  # before looking once more, or both sides might miss each other
         return self.pending
+
+    def _fence(self) -> None:
+        """Order what was stored before against what is loaded after: a locked instruction does."""
+        with self._barrier:
+            pass
 
     def _area(self, what: str, address: int, length: int, alignment: int) -> int:
         place = self._place(address, length)

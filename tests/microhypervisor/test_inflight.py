@@ -73,7 +73,7 @@ class Log(RuleBasedStateMachine):
 
     @rule()
     def reset(self):
-        self.log.orphan()
+        self.log.orphan_all()
         self.orphans += [(e.slot, e.generation) for e in self.waiting]
         self.waiting = []
 

@@ -178,7 +178,7 @@ def test_what_was_posted_at_the_end_is_still_answered(ports):
     service = ports.attach()
     ports.out(0, ord("\n"))
     ports.device.release_waiters()
-    ports.device.quiesce()
+    ports.device.quiesce(5)
     assert not ports.device.wait_drained(0)
     service.complete(*take(service, 1))
     assert ports.device.wait_drained(PATIENCE)

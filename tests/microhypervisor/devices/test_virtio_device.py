@@ -164,14 +164,19 @@ def test_an_idle_queue_can_be_stopped_and_started_anew(rig):
         restart_queue(rig)
 
 
-def test_a_queue_stopped_with_requests_in_flight_starts_anew_when_they_are_answered(rig):
+def test_a_queue_stopped_with_requests_in_flight_needs_a_reset(rig):
     rig.submit(0, 1)
     old = collect(rig)
     restart_queue(rig)
     rig.submit(0)
     assert collect(rig) == {}
+    assert "in flight" in rig.device.status.needs_reset
     accept(rig, *old.values(), written=1)
     assert rig.rings[0].take() == []  # the new ring is not theirs
+    rig.start()
+    while rig.device.next_control():
+        pass
+    rig.submit(0)
     assert list(collect(rig)) == [0]
 
 
@@ -244,7 +249,7 @@ def test_quiescing_lets_go_of_guest_memory_at_any_stage(doomed, stage):
         doomed.rings[0].offer(99)
         doomed.device.collect()
         assert doomed.device.status.needs_reset
-    doomed.device.quiesce()
+    doomed.device.quiesce(5)
     doomed.device.close()
     doomed.memory.close()  # BufferError while a queue is still mapped
 
@@ -252,7 +257,7 @@ def test_quiescing_lets_go_of_guest_memory_at_any_stage(doomed, stage):
 def test_quiescing_asks_for_what_is_in_flight_to_be_answered(rig):
     rig.submit(0)
     entry = collect(rig)[0]
-    rig.device.quiesce()
+    rig.device.quiesce(5)
     assert rig.device.next_control().HasField("reset")
     assert not rig.device.wait_drained(0)
     accept(rig, entry)
