@@ -7,7 +7,7 @@ from microhypervisor.cpu.protocol import Registers
 from microhypervisor.cpu.select import choose
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
-from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.served import Config, ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
@@ -83,11 +83,7 @@ def build(
 
 
 def _place(
-    guest: str,
-    wanted: core_pb2.DeviceConfig,
-    memory: GuestMemory,
-    address_map: AddressMap,
-    events: EventLog,
+    guest: str, wanted: Config, memory: GuestMemory, address_map: AddressMap, events: EventLog
 ) -> ServedDevice:
     def notice(reason: str) -> None:
         kind = core_pb2.EVENT_DEVICE_NEEDS_RESET

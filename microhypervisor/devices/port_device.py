@@ -5,15 +5,14 @@ dies. Writes are posted; a read makes its vCPU wait.
 """
 
 import threading
-from collections.abc import Callable
 
-from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.served import Config, Done, Notice, ServedDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.limits import MAX_BATCH, MAX_SLOTS
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
-from protos import core_pb2, io_pb2
+from protos import io_pb2
 
 
 def all_ones(size: int) -> int:
@@ -24,13 +23,7 @@ def all_ones(size: int) -> int:
 class PortDevice(ServedDevice):
     """`count` ports from `base`."""
 
-    def __init__(
-        self,
-        guest: str,
-        config: core_pb2.DeviceConfig,
-        memory: GuestMemory,
-        notice: Callable[[str], None],
-    ) -> None:
+    def __init__(self, guest: str, config: Config, memory: GuestMemory, notice: Notice) -> None:
         super().__init__(guest, config, memory, notice)
         self.base = config.ports.base
         self.count = config.ports.count
@@ -100,9 +93,7 @@ class PortDevice(ServedDevice):
         self.ring()
         return entry
 
-    def _finish(
-        self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
-    ) -> bool:
+    def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
         for entry, completion in done:
             access = entry.access
             assert access is not None

@@ -18,17 +18,15 @@ from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
 
+Config = core_pb2.DeviceConfig
+Notice = Callable[[str], None]
+Done = tuple[InFlight, io_pb2.Completion]
+
 
 class ServedDevice(ABC):
     """State of a device across all incarnations of its service OS."""
 
-    def __init__(
-        self,
-        guest: str,
-        config: core_pb2.DeviceConfig,
-        memory: GuestMemory,
-        notice: Callable[[str], None],
-    ) -> None:
+    def __init__(self, guest: str, config: Config, memory: GuestMemory, notice: Notice) -> None:
         self.guest = guest
         self.config = config
         self.memory = memory
@@ -133,9 +131,7 @@ class ServedDevice(ABC):
         """Take what the guest has rung for, accept nothing more, and have all of it answered."""
 
     @abstractmethod
-    def _finish(
-        self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
-    ) -> bool:
+    def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
         """Give results to the guest, under the lock; whether it wants an interrupt."""
 
     def accept(self, message: io_pb2.Completions, epoch: int, window: GrantWindow | None) -> None:
@@ -153,7 +149,7 @@ class ServedDevice(ABC):
                 self._check_state(message.state)
                 self.state = message.state
             settled = log.settled
-            done: list[tuple[InFlight, io_pb2.Completion]] = []
+            done: list[Done] = []
             for completion in message.completions:
                 entry = log.find(completion.slot, completion.generation)
                 if entry is None:

@@ -4,9 +4,7 @@ A slot is a queue and a head descriptor, so a slot cannot be in flight twice as 
 does not hand a head out twice; and a guest that breaks a rule makes only its own device stop.
 """
 
-from collections.abc import Callable
-
-from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.served import Config, Done, Notice, ServedDevice
 from microhypervisor.errors import GuestFault, PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.limits import (
@@ -19,32 +17,17 @@ from microhypervisor.limits import (
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
-from microhypervisor.virtio.transport import (
-    ConfigWrite,
-    DriverOk,
-    Effect,
-    Notify,
-    QueueReady,
-    QueueStopped,
-    Reset,
-    Transport,
-)
+from microhypervisor.virtio import transport as t
 from microhypervisor.virtio.virtqueue import Chain, Segment, Virtqueue
-from protos import core_pb2, io_pb2
+from protos import io_pb2
 
 
 class VirtioDevice(ServedDevice):
     """Registers at one MMIO page, queues in guest RAM, requests to a service OS."""
 
-    def __init__(
-        self,
-        guest: str,
-        config: core_pb2.DeviceConfig,
-        memory: GuestMemory,
-        notice: Callable[[str], None],
-    ) -> None:
+    def __init__(self, guest: str, config: Config, memory: GuestMemory, notice: Notice) -> None:
         super().__init__(guest, config, memory, notice)
-        self.transport = Transport(0, 0, b"", [])
+        self.transport = t.Transport(0, 0, b"", [])
         self._queues: list[Virtqueue] = []
         self._slot_base: list[int] = []
         self._header_bytes: list[int] = []
@@ -129,7 +112,7 @@ class VirtioDevice(ServedDevice):
         if attached.features & v.RESERVED_FEATURES:
             raise PeerFault(f"device {name}: features {attached.features:#x} are the transport's")
         features = attached.features | v.CORE_FEATURES
-        self.transport = Transport(attached.device_id, features, attached.config_space, sizes)
+        self.transport = t.Transport(attached.device_id, features, attached.config_space, sizes)
         self._queues = [Virtqueue(self.memory, i, size) for i, size in enumerate(sizes)]
         self._slot_base = [sum(sizes[:i]) for i in range(len(sizes))]
         self._header_bytes = [queue.header_bytes for queue in attached.queues]
@@ -145,25 +128,25 @@ class VirtioDevice(ServedDevice):
         features = self.transport.driver_features
         return io_pb2.CoreMessage(activate=io_pb2.Activate(features=features))
 
-    def _act(self, effect: Effect) -> None:
+    def _act(self, effect: t.Effect) -> None:
         match effect:
-            case Notify():
+            case t.Notify():
                 self.ring()
-            case QueueReady(index) if not self.transport.status & v.NEEDS_RESET:
+            case t.QueueReady(index) if not self.transport.status & v.NEEDS_RESET:
                 try:
                     self._enable(index)
                 except GuestFault as fault:
                     self._stop(str(fault))
-            case QueueStopped(index):
+            case t.QueueStopped(index):
                 self._queues[index].disable()
                 if self.log.holds(index):
                     self._stop(f"queue {index}: stopped with requests in flight")
-            case DriverOk():
+            case t.DriverOk():
                 if activation := self._activation():
                     self.tell(activation)
-            case Reset():
+            case t.Reset():
                 self._reset()
-            case ConfigWrite(offset, data):
+            case t.ConfigWrite(offset, data):
                 write = io_pb2.ConfigWrite(offset=offset, data=data)
                 self.tell(io_pb2.CoreMessage(config_write=write))
 
@@ -223,9 +206,7 @@ class VirtioDevice(ServedDevice):
                 rest.append((at + take, length - take))
         return header, rest
 
-    def _finish(
-        self, done: list[tuple[InFlight, io_pb2.Completion]], window: GrantWindow | None
-    ) -> bool:
+    def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
         ram = self.memory.view
         used: dict[int, list[tuple[int, int]]] = {}
         for entry, completion in done:
