@@ -19,6 +19,7 @@ TOKEN = "secret"
 CONFIG = b"\x08\0\0\0\0\0\0\0"
 FEATURE = 1 << 9
 HEADER = 16
+DATA = 0x100000  # guest memory that no ring or header uses
 
 
 def described(*queues, **fields):
@@ -307,3 +308,22 @@ class Rig(Served):
         for ring in self.device._queues:
             ring.disable()
         super().close()
+
+
+def running(rig):
+    """A service OS that serves a device whose driver is ready."""
+    service = rig.attach()
+    rig.start()
+    assert service.take().HasField("reset")
+    assert service.take().HasField("activate")
+    return service
+
+
+def slots(requests):
+    return [r.slot for r in requests]
+
+
+def dropped(rig, service, count):
+    """Wait until the core has dealt with everything; so many were dropped."""
+    rig.sync(service)
+    assert rig.device.status.dropped == count

@@ -10,9 +10,8 @@ from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
 from tests.microhypervisor.conftest import LOW_RAM
-from tests.microhypervisor.devices.service import FEATURE, HEADER, Rig, described
+from tests.microhypervisor.devices.service import DATA, FEATURE, HEADER, Rig, described
 
-DATA = 0x100000
 STRIDE = 1 << 16
 
 

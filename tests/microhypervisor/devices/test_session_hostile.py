@@ -1,0 +1,133 @@
+"""What a service OS may not do once it is attached: it is dropped, or ends the session."""
+
+import pytest
+
+from microhypervisor.limits import MAX_STATE
+from protos import io_pb2
+from tests.microhypervisor.devices.service import (
+    CONFIG,
+    PATIENCE,
+    described,
+    dropped,
+    eventually,
+    running,
+    slots,
+)
+
+
+def test_a_completion_counts_once(rig):
+    service = running(rig)
+    rig.submit(0, 1)
+    requests = service.take_batch()
+    service.complete(requests[0], requests[0])
+    service.complete(requests[0])
+    assert rig.done() == [0]
+    dropped(rig, service, 2)
+    assert rig.rings[0].take() == []
+    service.complete(requests[1])
+    eventually(lambda: rig.rings[0].take() == [(1, 0)])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slot": 5},
+        {"slot": 0xFFFFFFFF},
+        {"generation": 0},
+        {"generation": 0xFFFFFFFF},
+        {"written": 2},
+        {"written": 0xFFFFFFFF},
+    ],
+)
+def test_a_wrong_completion_is_dropped_and_changes_nothing(rig, wrong):
+    service = running(rig)
+    rig.submit(0)
+    (request,) = service.take_batch()
+    right = {"slot": 0, "generation": request.generation, "written": 1, "payload": b"!"}
+    service.answer(io_pb2.Completion(**{**right, **wrong}))
+    dropped(rig, service, 1)
+    assert rig.rings[0].take() == []
+    assert len(rig.device.log) == 1
+    service.answer(io_pb2.Completion(**right))  # the request is still there to be completed
+    eventually(lambda: rig.rings[0].take() == [(0, 1)])
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3, (1 << 64) - 1])
+def test_messages_of_another_epoch_are_dropped_whole(rig, epoch):
+    rig.lose(rig.attach())
+    service = running(rig)
+    rig.submit(0, 1)
+    requests = service.take_batch()
+    service.complete(*requests, epoch=epoch, state=b"not this")
+    dropped(rig, service, 2)
+    assert rig.rings[0].take() == []
+    assert rig.device.state == b""
+
+
+def test_wrong_completions_do_not_spoil_right_ones_in_the_same_message(rig):
+    service = running(rig)
+    rig.submit(0, 1)
+    requests = service.take_batch()
+    bad = io_pb2.Completion(slot=7, generation=1)
+    good = [io_pb2.Completion(slot=r.slot, generation=r.generation) for r in requests]
+    service.answer(good[1], bad, good[0])
+    assert rig.done() == [1, 0]
+    dropped(rig, service, 1)
+
+
+def test_completions_before_attached_are_dropped(rig):
+    service = running(rig)
+    rig.lose(service)
+    early = io_pb2.Completions(epoch=2, completions=[io_pb2.Completion(slot=1, generation=1)])
+    rig.open("hangs up")  # epoch 2, refused
+    rig.device.accept(early, 2, None)
+    assert rig.device.status.dropped == 1
+
+
+def test_attaching_twice_ends_the_session(rig):
+    service = running(rig)
+    service.say(attached=described())
+    assert rig.losses.get(timeout=PATIENCE) == "the service OS attached twice"
+
+
+def test_a_configuration_of_another_size_ends_the_session(rig):
+    service = running(rig)
+    service.say(config_change=io_pb2.ConfigChange(config_space=CONFIG + b"\0"))
+    assert "the configuration space changed size" in rig.losses.get(timeout=PATIENCE)
+    assert rig.device.transport.config == CONFIG
+
+
+def test_a_state_that_is_too_large_loses_no_completion(rig):
+    service = running(rig)
+    rig.submit(0)
+    service.complete(*service.take_batch(), state=b"kept")
+    assert rig.done() == [0]
+    rig.submit(1)
+    (request,) = service.take_batch()
+    service.complete(request, state=bytes(MAX_STATE + 1))
+    problem = rig.losses.get(timeout=PATIENCE)
+    assert "state" in problem
+    assert rig.device.state == b"kept"
+    # the request is either done or replayed
+    if rig.rings[0].take() != [(1, 0)]:
+        service = rig.attach(described(state=b"kept"))
+        service.take_control("activate")
+        assert slots(service.take_batch(replay=True)) == [1]
+
+
+def test_a_state_of_the_largest_size_is_kept_and_handed_on(rig):
+    service = running(rig)
+    state = b"s" * MAX_STATE
+    rig.submit(0)
+    service.complete(*service.take_batch(), state=state)
+    assert rig.done() == [0]
+    rig.lose(service)
+    assert rig.attach().attach.state == state
+
+
+def test_the_state_told_with_attached_is_handed_on(rig):
+    rig.lose(rig.attach(described(state=b"one")))
+    second = rig.attach(described(state=b"two"))
+    assert second.attach.state == b"one"
+    rig.lose(second)
+    assert rig.attach().attach.state == b"two"
