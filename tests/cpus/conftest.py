@@ -20,6 +20,7 @@ from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 
 LOAD = 0x8000
 ROM = 0x200000
+HOLE = 0xD0000000  # neither RAM nor ROM: accesses reach the bus
 DONE = 0xF4
 PATIENCE = 20  # seconds after which a guest counts as hung
 
