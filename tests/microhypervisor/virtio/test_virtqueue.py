@@ -9,9 +9,6 @@ from tests.microhypervisor.ring import READ, WRITE, Ring
 from tests.microhypervisor.virtio.conftest import ANY, BUFFER, heads, serve
 
 
-# --- the ordinary life of a chain
-
-
 def test_a_chain_comes_out_as_offsets_and_its_head_goes_back(ring, queue):
     ring.chain(2, (READ, 0x5000, 16), (READ, HIGH_RAM + 0x100, 512), (WRITE, 0x7000, 1))
     ring.offer(2)
