@@ -22,7 +22,7 @@ LOAD = 0x8000
 ROM = 0x200000
 HOLE = 0xD0000000  # neither RAM nor ROM: accesses reach the bus
 DONE = 0xF4
-PATIENCE = 20  # seconds after which a guest counts as hung
+PATIENCE = 60  # seconds after which a guest counts as hung
 
 # Long mode from `start32`, everything below 1 GiB and from 3 to 4 GiB mapped for everyone, then
 # `main` at ring 0. `ring3` drops to CPL 3 at `user`. Gates: a label `gate_N` is set with `gate N`.

@@ -339,7 +339,7 @@ def test_a_loader_that_does_not_go_on_holds_up_nobody(shared_core, name):
     try:
         other = next(names)
         config = shared_core.config(other, "emulated")
-        shared_core.stub.CreateGuest(config, timeout=5)
+        shared_core.stub.CreateGuest(config, timeout=PATIENCE / 2)  # the loader hangs longer
         shared_core.call("Destroy", other)
     finally:
         stop.set()
@@ -352,7 +352,7 @@ def test_no_number_of_watchers_holds_up_the_other_calls(shared_core):
         for watcher in watchers:  # each has begun, or been refused
             with contextlib.suppress(grpc.RpcError):
                 watcher.initial_metadata()
-        assert shared_core.stub.Describe(pb.DescribeRequest(), timeout=5).pid
+        assert shared_core.stub.Describe(pb.DescribeRequest(), timeout=PATIENCE).pid
     finally:
         for watcher in watchers:
             watcher.cancel()

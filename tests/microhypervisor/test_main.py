@@ -19,7 +19,7 @@ from tests.microhypervisor.core import MIB, PATIENCE, Core, until
 def start(*arguments):
     """Run the core with arguments that must fail."""
     command = [sys.executable, "-m", "microhypervisor", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=8, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def is_mistake(result, *words):
@@ -54,7 +54,7 @@ def test_sigterm_ends_a_core_whose_loader_hangs(core):
     try:
         assert begun.wait(PATIENCE)
         core.process.terminate()
-        assert core.process.wait(10) == 0
+        assert core.process.wait(PATIENCE / 2) == 0  # the loader hangs longer
     finally:
         core.process.kill()
         stop.set()

@@ -14,7 +14,7 @@ from microhypervisor.virtio import constants as v
 from protos import core_pb2, io_pb2
 from tests.microhypervisor.ring import Ring
 
-PATIENCE = 10  # seconds; only a failing test waits so long
+PATIENCE = 60  # seconds; only a failing test waits so long
 TOKEN = "secret"
 CONFIG = b"\x08\0\0\0\0\0\0\0"
 FEATURE = 1 << 9

@@ -7,7 +7,7 @@ import time
 from microhypervisor.cpu.protocol import Stop
 from microhypervisor.sched.scheduler import Task
 
-PATIENCE = 10  # seconds; only a failing test waits so long
+PATIENCE = 60  # seconds; only a failing test waits so long
 
 
 def eventually(holds):
