@@ -182,41 +182,41 @@ class Session:
         return io_pb2.CoreMessage(attach=attach)
 
     def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
-        requests: list[io_pb2.Request] = []
-        inlined = 0
+        message, inlined = self._batch(replay), 0
         for entry in entries:
-            request = self._request(entry)
-            inlined += entry.readable_bytes + entry.writable_bytes if request.inlined else 0
-            requests.append(request)
-            if len(requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
-                yield self._batch(requests, replay)
-                requests, inlined = [], 0
-        if requests:
-            yield self._batch(requests, replay)
+            inlined += self._add(message.batch, entry)
+            if len(message.batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
+                yield message
+                message, inlined = self._batch(replay), 0
+        if message.batch.requests:
+            yield message
 
-    def _batch(self, requests: list[io_pb2.Request], replay: bool) -> io_pb2.CoreMessage:
-        batch = io_pb2.IoBatch(epoch=self.epoch, replay=replay, requests=requests)
-        return io_pb2.CoreMessage(batch=batch)
+    def _batch(self, replay: bool) -> io_pb2.CoreMessage:
+        message = io_pb2.CoreMessage()
+        message.batch.epoch, message.batch.replay = self.epoch, replay
+        return message
 
-    def _request(self, entry: InFlight) -> io_pb2.Request:
-        slot, generation = entry.slot, entry.generation
+    def _add(self, batch: io_pb2.IoBatch, entry: InFlight) -> int:
+        """Put a request into a batch, its payload where it belongs; returns the bytes inlined.
+
+        Messages are filled in place: protobuf copies those that are made apart.
+        """
+        slot, generation, readable = entry.slot, entry.generation, entry.readable_bytes
         if entry.access is not None:
-            return io_pb2.Request(slot=slot, generation=generation, access=entry.access)
+            batch.requests.add(slot=slot, generation=generation, access=entry.access)
+            return 0
         ram, window = self.device.memory.view, self._window
-        inline = window is None or not window.fits(entry.readable_bytes, entry.writable_bytes)
-        payload = b""
-        if inline:
-            payload = b"".join(ram[at : at + length] for at, length in entry.readable)
-        else:
-            assert window is not None
-            window.offer(slot, ram, entry.readable, entry.writable_bytes)
-        return io_pb2.Request(
+        request = batch.requests.add(
             slot=slot,
             generation=generation,
             queue=entry.queue,
             header=entry.header,
-            readable=entry.readable_bytes,
+            readable=readable,
             writable=entry.writable_bytes,
-            inlined=inline,
-            payload=payload,
         )
+        if window is not None and window.fits(readable, entry.writable_bytes):
+            window.offer(slot, ram, entry.readable, entry.writable_bytes)
+            return 0
+        request.inlined = True
+        request.payload = b"".join(ram[at : at + length] for at, length in entry.readable)
+        return readable + entry.writable_bytes

@@ -64,6 +64,7 @@ class VirtioDevice(ServedDevice):
                         break
                     entries += [self._submit(queue.index, chain) for chain in chains]
             self.status.requests += len(entries)
+            self.status.bytes_from_guest += sum(entry.readable_bytes for entry in entries)
             if not entries:
                 self._drained.notify_all()
             return entries
@@ -188,7 +189,6 @@ class VirtioDevice(ServedDevice):
             chain.writable_bytes,
         )
         self.log.submit(entry)
-        self.status.bytes_from_guest += entry.readable_bytes
         return entry
 
     def _split(self, segments: list[Segment], wanted: int) -> tuple[bytes, list[Segment]]:
@@ -207,12 +207,12 @@ class VirtioDevice(ServedDevice):
         return header, rest
 
     def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
-        ram = self.memory.view
+        ram, total = self.memory.view, 0
         used: dict[int, list[tuple[int, int]]] = {}
         for entry, completion in done:
             written = completion.written
             if written:
-                self.status.bytes_to_guest += written
+                total += written
                 if window is None or not window.fits(entry.readable_bytes, entry.writable_bytes):
                     data = memoryview(completion.payload[:written].ljust(written, b"\0"))
                 else:
@@ -225,6 +225,7 @@ class VirtioDevice(ServedDevice):
                     if taken >= written:
                         break
             used.setdefault(entry.queue, []).append((entry.head, written))
+        self.status.bytes_to_guest += total
         wanted = False
         for index, elements in used.items():
             queue = self._queues[index]

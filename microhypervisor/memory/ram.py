@@ -65,7 +65,8 @@ class GuestMemory:
     def __init__(self, name: str, regions: list[Region]) -> None:
         self.regions = regions
         self.size = sum(region.size for region in regions)
-        self._ram = [region for region in regions if region.kind is RegionKind.RAM]
+        ram = [region for region in regions if region.kind is RegionKind.RAM]
+        self._ram = [(r.base, r.end, r.offset - r.base) for r in ram]
         fd = os.memfd_create(f"guest-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(fd, self.size)
@@ -84,9 +85,9 @@ class GuestMemory:
 
     def place(self, address: int, length: int) -> int | None:
         """Offset in `view` of guest-physical RAM [address, address + length), or None."""
-        for region in self._ram:
-            if region.base <= address and address + length <= region.end:
-                return region.offset + address - region.base
+        for base, end, shift in self._ram:
+            if base <= address and address + length <= end:
+                return address + shift
         return None
 
     def load(self, address: int, data: bytes) -> None:

@@ -14,7 +14,6 @@ from microhypervisor.errors import EnvironmentFault
 from microhypervisor.virtio.virtqueue import Segment
 
 ALIGNMENT = 64  # of the writable area: a cache line
-_ZEROS = bytes(1 << 20)
 
 
 def writable_start(readable_bytes: int) -> int:
@@ -38,6 +37,7 @@ class GrantWindow:
             os.close(self.fd)
             raise EnvironmentFault(f"cannot map the grant window of {name}: {error}") from None
         self._view = memoryview(self._map)
+        self._zeros = memoryview(bytes(stride))
 
     def fits(self, readable_bytes: int, writable_bytes: int) -> bool:
         """Whether a request of this size can use its slot's area."""
@@ -47,17 +47,12 @@ class GrantWindow:
         self, slot: int, ram: memoryview, readable: list[Segment], writable_bytes: int
     ) -> None:
         """Copy what the guest lets be read into the slot, clear what may be written."""
-        view, start = self._view, slot * self.stride
-        at = start
+        view, at = self._view, slot * self.stride
         for offset, length in readable:
             view[at : at + length] = ram[offset : offset + length]
             at += length
-        at = start + writable_start(at - start)
-        while writable_bytes:
-            length = min(writable_bytes, len(_ZEROS))
-            view[at : at + length] = _ZEROS[:length] if length < len(_ZEROS) else _ZEROS
-            at += length
-            writable_bytes -= length
+        at = (at + ALIGNMENT - 1) & -ALIGNMENT  # a slot itself is aligned
+        view[at : at + writable_bytes] = self._zeros[:writable_bytes]
 
     def written(self, slot: int, readable_bytes: int, length: int) -> memoryview:
         """The first `length` bytes of the slot's writable area."""
