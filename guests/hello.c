@@ -1,5 +1,5 @@
 /* The first guest to run on anything new: it says who it is and what it found, and ends with the
- * status it was given (`exit=N`, 0 otherwise). */
+ * status it was given (`exit=N` up to 255, 0 otherwise). */
 #include "bytes.h"
 #include "arguments.h"
 #include "cpus.h"
@@ -39,6 +39,8 @@ int guest_main(void)
     else
         print("hello: no entropy device\n");
     uint64_t status = argument_number("exit", 0);
+    if (status > 255)
+        fail("exit=%lu does not fit into the byte that port 0xf4 takes", status);
     print("hello: exit %lu\n", status);
     return (int)status;
 }
