@@ -15,6 +15,7 @@ from drivers.rawio import read_all, write_all
 
 SECTOR = 512
 IDENTITY_LENGTH = 20  # virtio 1.2, section 5.2.6: the ID string has 20 bytes
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO is refused, not waited for; disks never notice
 
 
 class FileBlock:
@@ -32,7 +33,7 @@ class FileBlock:
         self.readonly = options.readonly
         self.identity = path.name.encode("ascii", "replace").decode()[:IDENTITY_LENGTH]
         try:
-            self._fd = os.open(path, (os.O_RDONLY if self.readonly else os.O_RDWR) | os.O_CLOEXEC)
+            self._fd = os.open(path, (os.O_RDONLY if self.readonly else os.O_RDWR) | _FLAGS)
         except OSError as error:
             raise DriverError(_cannot_open(path, error)) from None
         try:

@@ -2,10 +2,15 @@
 
 Every byte has its place in the file (`pwrite` at a position), so an incarnation that repeats what
 the one before it may already have written changes nothing. A new device begins where the file
-ends, so earlier logs stay.
+ends: logs append, so what earlier machines put out stays until somebody removes the file.
+
+Only files keep their bytes at positions, so pipes and the like are refused, and at once: opening
+never waits for a reader. Character devices (/dev/null) are let through, for they take anything.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +18,32 @@ from pathlib import Path
 from drivers.interface import DriverError, MediumError
 from drivers.rawio import write_all
 
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFBLK: "a block device",
+}
+
 
 class LogConsole:
     """The driver `console.log`. It gives no input."""
 
     @dataclass(frozen=True, slots=True)
     class Options:
-        """The file; it is made if it does not exist."""
+        """The file; it is made if it does not exist, and appended to if it does."""
 
         path: Path
 
     positional = True
 
     def __init__(self, options: Options) -> None:
-        path = options.path
+        self._fd = _opened(options.path)
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self.origin = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
-            raise DriverError(
-                f"log {path} cannot be opened for writing: {error.strerror}; "
-                "name a file in a directory that exists and may be written"
-            ) from None
+            os.close(self._fd)
+            raise DriverError(_cannot_open(options.path, error)) from None
 
     def write(self, data: bytes, position: int) -> None:
         """See ConsoleDriver."""
@@ -49,3 +58,31 @@ class LogConsole:
     def close(self) -> None:
         """See Driver."""
         os.close(self._fd)
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    try:
+        fd = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):  # ENXIO: a FIFO that nobody reads, a socket
+            raise DriverError(_no_file(path, path.stat().st_mode)) from None
+        raise DriverError(_cannot_open(path, error)) from None
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+        os.close(fd)
+        raise DriverError(_no_file(path, mode))
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _no_file(path: Path, mode: int) -> str:
+    kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+    return f"log {path} is {kind}: name a file, which is made if it does not exist"
+
+
+def _cannot_open(path: Path, error: OSError) -> str:
+    return (
+        f"log {path} cannot be opened for writing: {error.strerror}; "
+        "name a file in a directory that exists and may be written"
+    )

@@ -100,6 +100,13 @@ def test_a_readonly_directory_and_a_character_device_are_refused(tmp_path):
             opened(path, readonly=True)
 
 
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_fifo_is_refused_at_once(tmp_path, readonly):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(DriverError, match="fifo is neither a file nor a block device"):
+        opened(tmp_path / "fifo", readonly)
+
+
 @pytest.fixture
 def nobody():
     """Whoever runs the tests, root's powers are put off."""

@@ -1,3 +1,5 @@
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,41 @@ def test_what_is_written_again_changes_nothing(tmp_path_factory, chunks):
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path):
-    for path in (tmp_path, tmp_path / "missing" / "log"):
-        with pytest.raises(DriverError, match="cannot be opened for writing") as raised:
-            opened(path)
-        assert str(path) in str(raised.value)
+    path = tmp_path / "missing" / "log"
+    with pytest.raises(DriverError, match="cannot be opened for writing: No such file") as raised:
+        opened(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+def test_a_fifo_is_refused_at_once_whether_or_not_somebody_reads_it(fifo):
+    for how in (None, os.O_RDONLY | os.O_NONBLOCK):
+        reader = None if how is None else os.open(fifo, how)
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(DriverError, match=f"log {fifo} is a FIFO: name a file"):
+            opened(fifo)
+        assert os.listdir("/proc/self/fd") == before
+        if reader is not None:
+            os.close(reader)
+
+
+def test_a_directory_and_a_socket_are_refused(tmp_path):
+    with pytest.raises(DriverError, match=f"log {tmp_path} is a directory: name a file"):
+        opened(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    with pytest.raises(DriverError, match="socket is a socket: name a file"):
+        opened(tmp_path / "socket")
+
+
+def test_a_character_device_takes_anything_and_blocks_as_usual():
+    log = opened("/dev/null")
+    log.write(b"anything", log.origin)
+    assert os.get_blocking(log._fd)
+    log.close()
