@@ -1,10 +1,15 @@
 """The command `splitvisor`: its commands, and how what goes wrong is told.
 
 Mistakes of the user's, click's complaints among them, are one line on standard error and exit
-status 2. A traceback is a bug of ours and nothing else.
+status 2; so is a file or folder that the system will not let us have. Standard output that takes
+nothing more is no mistake in what was asked for: status 126. A traceback is a bug of ours and
+nothing else.
 """
 
+import errno
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -19,6 +24,18 @@ from splitvisor.cli.up import up
 from splitvisor.errors import UserError
 from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import default_root
+
+_STDOUT = 1
+# Without a file's name these come from a stream that was open before us.
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+_CURES = {
+    errno.EACCES: "use a place that you may write to, or change its permissions",
+    errno.EPERM: "use a place that you may write to, or change its permissions",
+    errno.EROFS: "use a place that can be written to",
+    errno.ENOSPC: "make room there, or use another place",
+    errno.EDQUOT: "make room there, or use another place",
+    errno.EMFILE: "allow more open files with 'ulimit -n'",
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,11 +80,40 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(str(error), MISTAKE)
     except MachineError as error:
         return _complain(str(error), MACHINE_FAILED)
+    except OSError as error:
+        if error.filename is None and error.errno in _OUTPUT_ERRORS:
+            return _complain(_output_problem() or _unwritable(error), MACHINE_FAILED)
+        if error.filename is None:
+            raise
+        cure = _CURES.get(error.errno or 0, "see that it is there and may be used")
+        return _complain(f"{os.fsdecode(error.filename)}: {error.strerror}: {cure}", MISTAKE)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    if problem := _output_problem():
+        return _complain(problem, MACHINE_FAILED)
     return status if isinstance(status, int) else 0
 
 
+def _output_problem() -> str:
+    """Why what was printed cannot be written; nothing if all of it was.
+
+    What is left is thrown away, or the interpreter would try again at its end and complain.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, _STDOUT)
+        os.close(nowhere)
+        return _unwritable(error)
+    return ""
+
+
+def _unwritable(error: OSError) -> str:
+    return f"standard output cannot be written: {error.strerror}: send it elsewhere"
+
+
 def _complain(problem: str, status: int) -> int:
-    print("splitvisor:", " ".join(problem.split()), file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print("splitvisor:", " ".join(problem.split()), file=sys.stderr)
     return status

@@ -29,7 +29,7 @@ Exit status:
   0..255  what the guest wrote to port 0xf4 (larger values: 255); 0 for a power off
   2       a mistake in what you asked for, told in one line
   125     a fault ended the guest; registers and reason are on standard error
-  126     the machine failed, its core died for example
+  126     the machine failed, its core died for example; or output cannot be written
   130     Ctrl-C;  143  SIGTERM or 'splitvisor stop'
 
 \b

@@ -22,7 +22,7 @@ Exit status:
        with --detach: all guests have been started
   1    with --until-idle: a guest ended in another way
   2    a mistake in the file or the options, told in one line
-  126  the machine failed, its core died for example
+  126  the machine failed, its core died for example; or output cannot be written
   130  Ctrl-C;  143  SIGTERM
 
 \b

@@ -116,10 +116,14 @@ def claim(
                 f"{folder} is in the way and no run directory of splitvisor: remove it, or name "
                 "another directory with --run-root"
             )
-        folder.mkdir(mode=0o700)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(lock, f"{_MARK}{os.getpid()}\n".encode())
+        try:
+            lock = _make_folder(folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise UserError(
+                f"run directory {folder} cannot be made: {error.strerror}; make that possible, or "
+                "name another run root with --run-root"
+            ) from None
     return RunDirectory(root, name, lock)
 
 
@@ -167,6 +171,19 @@ def _make_root(root: Path) -> None:
             f"run root {root} belongs to another user (uid {owner}): name one of yours with "
             "--run-root"
         )
+
+
+def _make_folder(folder: Path) -> int:
+    """Make the folder of a machine; the descriptor that holds its lock."""
+    folder.mkdir(mode=0o700)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(lock, f"{_MARK}{os.getpid()}\n".encode())
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 
 import pytest
 
@@ -149,6 +150,27 @@ def test_a_run_root_that_cannot_be(splitvisor, refused, guest, tmp_path):
     splitvisor.run_root = tmp_path / "file" / "root"
     assert "--run-root" in refused("run", guest("hello"))
     splitvisor.run_root = tmp_path / "nothing"
+
+
+def test_a_run_root_that_may_not_be_written(splitvisor, refused, guest):
+    splitvisor.run_root.mkdir(mode=0o500)
+    splitvisor.wrapper = OBEY
+    line = refused("run", guest("hello"))
+    assert f"run directory {splitvisor.run_root}/hello cannot be made" in line
+    assert "--run-root" in line
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["ps", "--json"], ["--help"], ["run", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(splitvisor, arguments):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            splitvisor.command(*arguments), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 126
+    assert done.stderr == (
+        b"splitvisor: standard output cannot be written: No space left on device: "
+        b"send it elsewhere\n"
+    )
 
 
 @pytest.mark.parametrize(

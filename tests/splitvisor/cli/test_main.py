@@ -1,5 +1,7 @@
 """Help texts, and mistakes as one line with status 2."""
 
+import os
+
 import pytest
 
 from splitvisor.cli import main as cli_main
@@ -61,6 +63,25 @@ def test_a_machine_that_fails_has_a_status_of_its_own(monkeypatch, capsys):
     monkeypatch.setattr(cli_main.cli, "main", fail)
     assert main(["ps"]) == 126
     assert capsys.readouterr().err == "splitvisor: the core died\n"
+
+
+def test_a_file_the_system_refuses_is_one_line_with_a_cure(monkeypatch, capsys):
+    def fail(*_, **__):
+        os.stat("/proc/nothing")
+
+    monkeypatch.setattr(cli_main.cli, "main", fail)
+    assert main(["ps"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("splitvisor: /proc/nothing: No such file or directory: see that")
+
+
+def test_an_error_of_the_system_that_names_nothing_is_a_bug(monkeypatch):
+    def fail(*_, **__):
+        os.close(-1)
+
+    monkeypatch.setattr(cli_main.cli, "main", fail)
+    with pytest.raises(OSError, match="descriptor"):
+        main(["ps"])
 
 
 def test_nothing_runs_on_a_fresh_run_root(capsys, tmp_path):
