@@ -10,8 +10,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.interface import DriverError, MediumError
-from drivers.rawio import read_all, write_all
+from drivers.interface import DriverError
+from drivers.rawio import medium_error, read_all, write_all
 
 SECTOR = 512
 IDENTITY_LENGTH = 20  # virtio 1.2, section 5.2.6: the ID string has 20 bytes
@@ -47,21 +47,21 @@ class FileBlock:
         try:
             read_all(self._fd, offset, into)
         except OSError as error:
-            raise MediumError(str(error)) from error
+            raise medium_error(error) from error
 
     def write(self, offset: int, data: memoryview) -> None:
         """See BlockDriver."""
         try:
             write_all(self._fd, offset, data)
         except OSError as error:
-            raise MediumError(str(error)) from error
+            raise medium_error(error) from error
 
     def flush(self) -> None:
         """See BlockDriver."""
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            raise MediumError(str(error)) from error
+            raise medium_error(error) from error
 
     def close(self) -> None:
         """See Driver."""

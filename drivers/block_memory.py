@@ -9,9 +9,9 @@ which goes away with that directory. Space is taken as the guest writes.
 import os
 from dataclasses import dataclass
 
-from drivers.interface import DriverError, Keep, MediumError
+from drivers.interface import DriverError, Keep
 from drivers.options import Size
-from drivers.rawio import read_all, write_all
+from drivers.rawio import medium_error, read_all, write_all
 
 SECTOR = 512
 
@@ -67,7 +67,7 @@ class MemoryBlock:
         try:
             write_all(self._fd, offset, data)
         except OSError as error:
-            raise MediumError(str(error)) from error
+            raise medium_error(error) from error
 
     def flush(self) -> None:
         """Nothing: no part of it is promised to survive the loss of power."""

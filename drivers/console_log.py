@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.interface import DriverError, MediumError
-from drivers.rawio import write_all
+from drivers.interface import DriverError
+from drivers.rawio import medium_error, write_all
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -50,7 +50,7 @@ class LogConsole:
         try:
             write_all(self._fd, position, data)
         except OSError as error:
-            raise MediumError(str(error)) from error
+            raise medium_error(error) from error
 
     def start(self, deliver: Callable[[bytes], None], rank: int) -> None:
         """A log has no input."""

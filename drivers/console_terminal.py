@@ -5,7 +5,8 @@ object: output of all of them, one write after the other; input to the console o
 that has asked for it. Nothing here changes the terminal's modes: the launcher, whose terminal it
 is, does that and undoes it.
 
-A reader that has gone away (a closed pipe) is no reason to stop a guest: output is then dropped.
+A reader that has gone away (a closed pipe) is no reason to stop a guest: output is then dropped
+without a word. Any other failure to write is a MediumError.
 """
 
 import errno
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from drivers.interface import MediumError
+from drivers.rawio import medium_error
 
 STDIN = 0
 STDOUT = 1
@@ -41,9 +42,9 @@ class _Terminal:
                 except BlockingIOError:
                     select.select((), (STDOUT,), ())
                 except OSError as error:
-                    if error.errno in (errno.EPIPE, errno.EIO, errno.EBADF):
-                        return  # nobody is there to read it
-                    raise MediumError(f"standard output: {error.strerror}") from error
+                    if error.errno == errno.EPIPE:
+                        return
+                    raise medium_error(error) from error
 
     def start(self, owner: object, rank: int, deliver: Callable[[bytes], None]) -> None:
         with self._changed:

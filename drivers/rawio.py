@@ -3,9 +3,24 @@
 The kernel may stop short (a signal, a file that ends, a disk that is full); a disk must not.
 """
 
+import errno
 import os
 
 from drivers.interface import MediumError
+
+_CURES = {
+    errno.ENOSPC: "free some room",
+    errno.EDQUOT: "free some room, or raise the quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EIO: "look for its cause in the host's kernel log (dmesg)",
+}
+
+
+def medium_error(error: OSError) -> MediumError:
+    """What the host said, and the cure where there is a common one."""
+    text = error.strerror or str(error)
+    cure = _CURES.get(error.errno or 0)
+    return MediumError(f"{text}: {cure}" if cure else text)
 
 
 def read_all(fd: int, offset: int, into: memoryview) -> None:

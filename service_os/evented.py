@@ -9,7 +9,6 @@ between, the next incarnation puts the same bytes out at the same position. The 
 before anything is put out, so that the position where a new device begins is known as well.
 """
 
-import sys
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -18,12 +17,13 @@ import grpc
 
 from drivers.interface import ConsoleDriver, MediumError
 from protos.io_pb2 import CoreMessage, IoBatch, ServiceMessage
+from service_os.losses import Losses
 from service_os.models.base import Done, Evented
 from service_os.window import Window
 
 
 class Session:
-    """One attached device; `state` is what the core keeps of it, `rank` see ConsoleDriver."""
+    """One attached device; `name` is `guest/device`, `rank` see ConsoleDriver."""
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Session:
         driver: ConsoleDriver,
         window: Window,
         *,
+        name: str,
         epoch: int,
         rank: int,
     ) -> None:
@@ -40,6 +41,7 @@ class Session:
         self._epoch = epoch
         self._state = model.state()  # as told when attaching
         self._rank = rank
+        self._losses = Losses(name)
         self._events: SimpleQueue[CoreMessage | bytes | None] = SimpleQueue()
         self._room = threading.Semaphore(0)  # given when the last chunk of input is taken
         self._room_due = False
@@ -98,8 +100,10 @@ class Session:
         if data:
             try:
                 self._driver.write(data, position)
-            except MediumError as error:  # a console has no way to tell its guest
-                print(f"service OS: console output lost: {error}", file=sys.stderr, flush=True)
+            except MediumError as error:
+                self._losses.failed(error)
+            else:
+                self._losses.worked()
 
     def _reply(self, done: list[Done]) -> ServiceMessage | None:
         reply = ServiceMessage()

@@ -98,7 +98,12 @@ class Sessions(DeviceIoServicer):
                 raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
             yield _attached(held.shape, held.state())
             yield from evented.Session(
-                held, driver, window, epoch=self._epoch, rank=model.rank
+                held,
+                driver,
+                window,
+                name=f"{attach.guest}/{attach.device}",
+                epoch=self._epoch,
+                rank=model.rank,
             ).answer(messages)
 
     def _authenticate(self, attach: Attach) -> None:

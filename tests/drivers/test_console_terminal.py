@@ -58,7 +58,7 @@ except MediumError as error:
 """
     with open("/dev/full", "wb") as full:
         process = run(body, stdout=full)
-    assert process.communicate(timeout=60)[1] == b"standard output: No space left on device\n"
+    assert process.communicate(timeout=60)[1] == b"No space left on device: free some room\n"
 
 
 def test_input_from_a_pipe_ends_with_no_bytes():

@@ -1,9 +1,10 @@
+import errno
 import os
 
 import pytest
 
 from drivers.interface import MediumError
-from drivers.rawio import read_all, write_all
+from drivers.rawio import medium_error, read_all, write_all
 
 
 @pytest.fixture
@@ -28,3 +29,14 @@ def test_a_file_that_ends_early_is_a_medium_error_that_says_where(fd):
 
 def test_reading_nothing_beyond_the_end_is_fine(fd):
     read_all(fd, 100, memoryview(bytearray()))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (errno.ENOSPC, "No space left on device: free some room"),
+        (errno.EBADF, "Bad file descriptor"),
+    ],
+)
+def test_a_medium_error_says_the_cure_where_one_is_known(number, text):
+    assert str(medium_error(OSError(number, os.strerror(number)))) == text
