@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.interface import DriverError
+from drivers.interface import Claim, DriverError
 from drivers.rawio import medium_error, read_all, write_all
 
 SECTOR = 512
@@ -27,6 +27,11 @@ class FileBlock:
 
         path: Path
         readonly: bool = False
+
+    @staticmethod
+    def claims(options: Options) -> tuple[Claim]:
+        """See Claiming."""
+        return (Claim(options.path, exclusive=not options.readonly),)
 
     def __init__(self, options: Options) -> None:
         path = options.path

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.interface import DriverError
+from drivers.interface import Claim, DriverError
 from drivers.rawio import medium_error, write_all
 
 _KINDS = {
@@ -36,6 +36,11 @@ class LogConsole:
         path: Path
 
     positional = True
+
+    @staticmethod
+    def claims(options: Options) -> tuple[Claim]:
+        """See Claiming."""
+        return (Claim(options.path, exclusive=True),)
 
     def __init__(self, options: Options) -> None:
         self._fd = _opened(options.path)

@@ -9,9 +9,12 @@ A class becomes a driver by an entry point in the group `splitvisor.drivers`, na
 
 A field of `Options` whose type is `Keep` is filled in by the service OS instead of the user: it is
 the place for what must outlive this process, but not the machine.
+
+A driver that stands on files of the host may say so with a static method `claims` (see Claiming),
+so that two devices are not started on one file. A driver without it claims nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -38,6 +41,22 @@ class Keep:
     """A path that no other device uses, the same for every incarnation, gone with the machine."""
 
     path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A file of the host that a device uses; `exclusive` if it writes there."""
+
+    path: Path
+    exclusive: bool
+
+
+class Claiming(Protocol):
+    """What a driver may have besides: what it will use, known without opening anything."""
+
+    @staticmethod
+    def claims(options: Any) -> Sequence[Claim]:
+        """The files that a device with these options uses."""
 
 
 class Driver(Protocol):

@@ -3,11 +3,12 @@
 The drivers that come with splitvisor stand there beside anyone else's; none is special.
 """
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from drivers.interface import DriverError, Keep, SpecError
+from drivers.interface import Claim, DriverError, Keep, SpecError
 from drivers.options import fill, nearest
 from drivers.spec import parse
 
@@ -38,6 +39,13 @@ def find(kind: str, name: str) -> type[Any]:
 def check(kind: str, spec_text: str) -> None:
     """Raise DriverError for everything that can be known to be wrong without opening anything."""
     _prepare(kind, spec_text, _NOWHERE)
+
+
+def claims(kind: str, spec_text: str) -> Sequence[Claim]:
+    """The files that the device would use; nothing is opened. DriverError as for `check`."""
+    driver, options = _prepare(kind, spec_text, _NOWHERE)
+    stated: Sequence[Claim] = driver.claims(options) if hasattr(driver, "claims") else ()
+    return stated
 
 
 def make(kind: str, spec_text: str, keep: Keep) -> Any:

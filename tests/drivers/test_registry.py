@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from drivers.block_file import FileBlock
-from drivers.interface import DriverError, Keep, SpecError
-from drivers.registry import check, find, make, names
+from drivers.interface import Claim, DriverError, Keep, SpecError
+from drivers.registry import check, claims, find, make, names
 
 
 def test_the_drivers_that_come_with_splitvisor_are_found():
@@ -41,3 +41,22 @@ def test_make_says_that_it_cannot_open():
     with pytest.raises(DriverError, match="does not exist") as raised:
         make("block", "file:path=/nonexistent/disk.img", Keep(Path("/nonexistent")))
     assert not isinstance(raised.value, SpecError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "expected"),
+    [
+        ("block", "file:path=/x", [Claim(Path("/x"), exclusive=True)]),
+        ("block", "file:path=/x,readonly", [Claim(Path("/x"), exclusive=False)]),
+        ("console", "log:path=/x", [Claim(Path("/x"), exclusive=True)]),
+        ("console", "terminal", []),
+        ("block", "memory:size=1M", []),
+    ],
+)
+def test_claims_are_the_files_a_device_would_use(kind, spec, expected):
+    assert list(claims(kind, spec)) == expected
+
+
+def test_claims_of_a_wrong_spec_are_refused_like_the_spec():
+    with pytest.raises(SpecError, match="no option 'reedonly'"):
+        claims("block", "file:path=x,reedonly")

@@ -1,0 +1,56 @@
+"""No file of the host behind two devices of a machine while one of them writes it.
+
+Two writers, or a log on top of a disk, spoil each other's bytes without any error, so this is
+refused before anything starts. Files are told apart as the host does, by device and inode, so
+links to one file are one file; what does not exist yet is known by where its path leads.
+
+Character devices (/dev/null) hold no bytes and may stand behind any number of devices.
+"""
+
+import os
+import stat
+from collections.abc import Hashable
+from pathlib import Path
+
+from drivers import registry
+from drivers.interface import Claim
+from splitvisor.errors import UserError
+from splitvisor.machine import Machine
+
+
+def refuse_shared_files(machine: Machine) -> None:
+    """UserError if two devices claim a file and one writes it; DriverError if a spec is wrong."""
+    seen: dict[Hashable, list[tuple[str, Claim]]] = {}
+    for guest in machine.guests:
+        for device in guest.devices:
+            name = f"{guest.name}/{device.name}"
+            for claim in registry.claims(device.model.driver_kind, device.spec):
+                identity = _identity(claim.path)
+                if identity is None:
+                    continue
+                others = seen.setdefault(identity, [])
+                for other, earlier in others:
+                    if claim.exclusive or earlier.exclusive:
+                        raise UserError(_clash(other, earlier, name, claim))
+                others.append((name, claim))
+
+
+def _identity(path: Path) -> Hashable | None:
+    """The same for all paths to one file or block device; None where sharing harms nobody."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    if stat.S_ISCHR(found.st_mode):
+        return None
+    if stat.S_ISBLK(found.st_mode):
+        return "block device", found.st_rdev
+    return found.st_dev, found.st_ino
+
+
+def _clash(first: str, earlier: Claim, second: str, claim: Claim) -> str:
+    also = "" if claim.path == earlier.path else f" (the same file as {claim.path})"
+    return (
+        f"file {earlier.path}{also} is used by both {first} and {second}, and written: "
+        "give each a file of its own, or share a disk with readonly"
+    )

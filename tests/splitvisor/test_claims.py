@@ -1,0 +1,70 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from splitvisor.claims import refuse_shared_files
+from splitvisor.errors import UserError
+from splitvisor.machine import Device, Guest, Machine, Model
+
+
+def machine(*disks, logs=()):
+    """One guest `web` with disks and consoles, and a second, `db`, with the last console."""
+    web = [Device(f"disk{i}", Model.BLOCK, spec) for i, spec in enumerate(disks)]
+    consoles = [Device(f"hvc{i}", Model.CONSOLE, spec) for i, spec in enumerate(logs)]
+    return Machine(
+        "lab",
+        (
+            Guest("web", Path("a.elf"), devices=(*web, *consoles[:-1])),
+            Guest("db", Path("a.elf"), devices=tuple(consoles[-1:])),
+        ),
+    )
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "d.img"
+    path.write_bytes(bytes(512))
+    return path
+
+
+@pytest.mark.parametrize("flags", [("", ""), ("", ",readonly"), (",readonly", "")])
+def test_a_disk_that_is_written_is_no_other_disk(image, flags):
+    with pytest.raises(UserError) as raised:
+        refuse_shared_files(machine(*(f"file:path={image}{flag}" for flag in flags)))
+    assert f"file {image} is used by both web/disk0 and web/disk1" in str(raised.value)
+    assert "give each a file of its own" in str(raised.value)
+
+
+def test_disks_that_are_only_read_may_share(image):
+    refuse_shared_files(machine(*[f"file:path={image},readonly"] * 3))
+
+
+def test_other_paths_to_a_file_are_the_file(image, tmp_path, monkeypatch):
+    os.link(image, tmp_path / "hard")
+    (tmp_path / "soft").symlink_to("d.img")
+    monkeypatch.chdir(tmp_path)
+    for other in ("d.img", "hard", "soft"):
+        with pytest.raises(UserError, match=f"the same file as {other}"):
+            refuse_shared_files(machine(f"file:path={image}", f"file:path={other}"))
+
+
+def test_a_log_that_does_not_exist_yet_has_one_writer_in_the_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for other in ("x.log", f"{tmp_path}/x.log", "link/x.log"):
+        with pytest.raises(UserError, match="used by both web/hvc0 and db/hvc1"):
+            refuse_shared_files(machine(logs=("log:path=x.log", f"log:path={other}")))
+    refuse_shared_files(machine(logs=("log:path=x.log", "log:path=y.log")))
+    assert not (tmp_path / "x.log").exists()
+
+
+def test_a_log_does_not_go_onto_a_disk(image):
+    for flag in ("", ",readonly"):
+        with pytest.raises(UserError, match="used by both web/disk0 and db/hvc0"):
+            refuse_shared_files(machine(f"file:path={image}{flag}", logs=(f"log:path={image}",)))
+
+
+def test_character_devices_and_drivers_without_files_clash_with_nothing():
+    logs = ("log:path=/dev/null", "log:path=/dev/null", "terminal", "terminal")
+    refuse_shared_files(machine("memory:size=1M", "memory:size=1M", logs=logs))
