@@ -48,7 +48,7 @@ def start(root: Path, file: Path, until_idle: bool) -> int:
             os.close(inherited)
         try:
             name = pipe.read()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):  # a signal; see splitvisor.__main__
             process.terminate()
             process.wait()
             raise

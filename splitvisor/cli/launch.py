@@ -1,4 +1,4 @@
-"""Running a machine from a command: everything checked, a run directory, then the supervisor."""
+"""Running a machine from a command: everything checked, then the supervisor."""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,11 @@ import trio
 
 from splitvisor.cli.terminal import cbreak
 from splitvisor.machine import Machine
+from splitvisor.supervisor import ending
 from splitvisor.supervisor.child import Stdio
 from splitvisor.supervisor.events import Report
 from splitvisor.supervisor.plan import prepare
-from splitvisor.supervisor.run_directory import claim
+from splitvisor.supervisor.run_directory import RunDirectory, claim
 from splitvisor.supervisor.supervisor import Body, supervise
 
 TERMINAL = Stdio(0, 1)
@@ -30,12 +31,12 @@ def launch(
     With `rename`, the machine gets another name if a running one has it already.
     """
     plan = prepare(machine)
-    directory = claim(root, machine.name, machine.services, rename=rename)
-    try:
-        with cbreak(stdio.stdin):
-            return trio.run(supervise, plan, directory, stdio, report, body)
-    finally:
-        directory.remove()
+
+    def claimed() -> RunDirectory:
+        return claim(root, machine.name, machine.services, rename=rename)
+
+    with ending.held() as signals, cbreak(stdio.stdin):
+        return trio.run(supervise, plan, claimed, signals, stdio, report, body)
 
 
 def note(line: str) -> None:

@@ -43,13 +43,19 @@ class Running:
 
 
 class RunDirectory:
-    """The folder of one machine, and the lock that makes it ours until `remove`."""
+    """The folder of one machine, and the lock that makes it ours; as a context removed at exit."""
 
     def __init__(self, root: Path, name: str, lock: int) -> None:
         self.root = root
         self.name = name
         self.path = root / name
         self._lock = lock
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
     @property
     def core_socket(self) -> Path:

@@ -21,7 +21,7 @@ from protos import core_pb2 as core
 from protos import core_pb2_grpc as core_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
-from splitvisor.supervisor import events, rpc
+from splitvisor.supervisor import ending, events, rpc
 from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
 from splitvisor.supervisor.failure import MachineError, one_failure
 from splitvisor.supervisor.guests import GuestKeeper
@@ -39,19 +39,28 @@ Body = Callable[["Supervisor"], Awaitable[None]]
 
 
 async def supervise(
-    plan: Plan, directory: RunDirectory, stdio: Stdio, report: events.Report, body: Body
+    plan: Plan,
+    claim: Callable[[], RunDirectory],
+    noted: ending.Noted,
+    stdio: Stdio,
+    report: events.Report,
+    body: Body,
 ) -> str:
     """Run the machine for as long as `body` runs; why it ended if that was not body's doing.
+
+    It lives in the directory that `claim` makes; `noted` has the signals that came before.
 
     That is "" when body came back, "stopped" when an operator stopped the machine, or the name of
     a signal. UserError if the machine cannot start, MachineError if it cannot go on.
     """
-    supervisor = Supervisor(plan, directory, stdio, report)
     adopt_orphans()
     with (
         one_failure(),
-        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+        trio.open_signal_receiver(*ending.SIGNALS) as signals,
+        claim() as directory,
     ):
+        noted.deliver()
+        supervisor = Supervisor(plan, directory, stdio, report)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.heed, signals)
             try:

@@ -116,6 +116,17 @@ def test_signals_end_everything(splitvisor, guest, disk, interrupted, number, st
         assert interrupted(process, number)[0] == status
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("module", ["click", "trio"])
+def test_a_signal_while_modules_are_imported_is_quiet(
+    splitvisor, guest, tmp_path, monkeypatch, module, number, status
+):
+    """A module of the test's sends it in the middle of the imports."""
+    (tmp_path / f"{module}.py").write_text(f"import os; os.kill(os.getpid(), {number:d})")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert splitvisor("run", guest("hello")) == (status, "", "")
+
+
 def test_a_second_interrupt_leaves_nothing_behind_either(splitvisor, guest, disk):
     arguments = ("--disk", f"file:path={disk(16)}", "--", "passes=1000")
     with splitvisor.start("run", "-v", guest("blockcheck"), *arguments) as process:
