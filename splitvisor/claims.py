@@ -51,6 +51,6 @@ def _identity(path: Path) -> Hashable | None:
 def _clash(first: str, earlier: Claim, second: str, claim: Claim) -> str:
     also = "" if claim.path == earlier.path else f" (the same file as {claim.path})"
     return (
-        f"file {earlier.path}{also} is used by both {first} and {second}, and written: "
-        "give each a file of its own, or share a disk with readonly"
+        f"file {earlier.path}{also} is used by {first} and {second}, and not only read: "
+        "give each a file of its own (readonly disks may share one)"
     )

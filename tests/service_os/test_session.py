@@ -192,9 +192,11 @@ def test_input_that_nobody_takes_stays_at_its_source(start):
     stream.close()
 
 
-def test_output_that_finds_no_room_is_completed_and_reported_once(start):
-    incarnation = start(stderr=subprocess.PIPE)
-    stream = incarnation.attach("console", "log:path=/dev/full")
+@pytest.mark.parametrize("spec", ["log:path=/dev/full", "terminal"])
+def test_output_that_finds_no_room_is_completed_and_reported_once(start, spec):
+    with open("/dev/full", "wb") as full:
+        incarnation = start(stdout=full, stderr=subprocess.PIPE)
+    stream = incarnation.attach("console", spec)
     stream.next()
     for slot in range(2):
         stream.submit(transmit(slot, b"lost"))

@@ -32,7 +32,7 @@ def image(tmp_path):
 def test_a_disk_that_is_written_is_no_other_disk(image, flags):
     with pytest.raises(UserError) as raised:
         refuse_shared_files(machine(*(f"file:path={image}{flag}" for flag in flags)))
-    assert f"file {image} is used by both web/disk0 and web/disk1" in str(raised.value)
+    assert f"file {image} is used by web/disk0 and web/disk1" in str(raised.value)
     assert "give each a file of its own" in str(raised.value)
 
 
@@ -53,7 +53,7 @@ def test_a_log_that_does_not_exist_yet_has_one_writer_in_the_machine(tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
     for other in ("x.log", f"{tmp_path}/x.log", "link/x.log"):
-        with pytest.raises(UserError, match="used by both web/hvc0 and db/hvc1"):
+        with pytest.raises(UserError, match="used by web/hvc0 and db/hvc1"):
             refuse_shared_files(machine(logs=("log:path=x.log", f"log:path={other}")))
     refuse_shared_files(machine(logs=("log:path=x.log", "log:path=y.log")))
     assert not (tmp_path / "x.log").exists()
@@ -61,7 +61,7 @@ def test_a_log_that_does_not_exist_yet_has_one_writer_in_the_machine(tmp_path, m
 
 def test_a_log_does_not_go_onto_a_disk(image):
     for flag in ("", ",readonly"):
-        with pytest.raises(UserError, match="used by both web/disk0 and db/hvc0"):
+        with pytest.raises(UserError, match="used by web/disk0 and db/hvc0"):
             refuse_shared_files(machine(f"file:path={image}{flag}", logs=(f"log:path={image}",)))
 
 
