@@ -12,6 +12,7 @@ from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.errors import UserError
 from splitvisor.supervisor import rpc
+from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import Running, running
 
 ANSWER = 5.0  # seconds for an answer that needs no waiting
@@ -34,8 +35,13 @@ def choose(root: Path, name: str) -> Running:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """MACHINE/PART into both; either may be empty."""
-    machine, _, part = text.partition("/")
+    """MACHINE/PART into both; UserError if there is a slash and nothing behind it.
+
+    Either is empty if it is left out.
+    """
+    machine, slash, part = text.partition("/")
+    if slash and not part:
+        raise UserError(f"{text!r} has no name behind the slash: give one, or leave the slash out")
     return machine, part
 
 
@@ -70,7 +76,10 @@ def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:
         try:
             return getattr(stub, method)(request, timeout=timeout)
         except grpc.RpcError as error:
-            raise rpc.failure(f"machine {machine.name} (pid {machine.pid})", error) from None
+            who = f"machine {machine.name} (pid {machine.pid})"
+            if error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise MachineError(f"{who} is starting or ending: ask again in a moment") from None
+            raise rpc.failure(who, error) from None
 
 
 def _pidfd(machine: Running) -> int | None:

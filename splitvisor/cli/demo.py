@@ -10,6 +10,7 @@ from rich.console import Console
 
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch
+from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.render import WIDE
 from splitvisor.demo.conversation import Conversation
 from splitvisor.demo.play import Outcome, Play, outage_line
@@ -55,13 +56,13 @@ Examples:
 )
 @click.option(
     "--disk",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     metavar="PATH",
     help="Make the disk image here and keep it.  [default: a temporary one]",
 )
 @click.option(
     "--guests",
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     metavar="DIR",
     help="Where the guests' images are.  [default: the project's build/guests]",
 )

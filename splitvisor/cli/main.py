@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from splitvisor.cli.demo import demo
+from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.ps import ps
 from splitvisor.cli.run import run
 from splitvisor.cli.service import service
@@ -42,7 +43,7 @@ _CURES = {
 @click.version_option(package_name="splitvisor", message="splitvisor %(version)s")
 @click.option(
     "--run-root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Where running machines keep sockets and logs. Default: $SPLITVISOR_RUN_ROOT, else "
     "$XDG_RUNTIME_DIR/splitvisor, else /tmp/splitvisor-UID.",

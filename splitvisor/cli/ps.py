@@ -23,15 +23,16 @@ Examples:
 @click.pass_obj
 def ps(root: Path, as_json: bool) -> None:
     """Show the machines that run, their guests and devices, and which process serves each."""
-    machines = []
+    machines, silent = [], False
     for machine in running(root):
         try:
             machines.append(client.status(machine))
         except MachineError as error:
-            note(f"{error}; it may be starting or ending")
+            note(str(error))
+            silent = True
     if as_json:
         click.echo(json.dumps({"machines": [render.plain(m) for m in machines]}, indent=2))
-    elif not machines:
+    elif not machines and not silent:
         click.echo("no machine runs")
     else:
         console = render.console()

@@ -10,6 +10,7 @@ from protos import core_pb2 as core
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch, note
 from splitvisor.cli.narrate import describe
+from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import (
     NAME_LIMIT,
     CpuChoice,
@@ -42,7 +43,7 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=GivenPath(path_type=Path))
 @click.argument("arguments", nargs=-1, metavar="[-- GUEST ARGUMENTS]")
 @click.option(
     "--disk",
@@ -104,7 +105,7 @@ def run(
     are typed; Ctrl-C ends it. Words behind -- become the guest's command line.
     """
     guest = Guest(
-        name=name or name_of(image),
+        name=name_of(image) if name is None else name,
         image=image,
         arguments=" ".join(arguments),
         memory=parse_size(memory),

@@ -12,6 +12,7 @@ from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch, note
 from splitvisor.cli.narrate import describe
+from splitvisor.cli.paths import GivenPath
 from splitvisor.supervisor import events
 from splitvisor.supervisor.supervisor import Supervisor
 
@@ -45,7 +46,7 @@ Example of a machine file:
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("file", type=click.Path(path_type=Path), metavar="MACHINE.toml")
+@click.argument("file", type=GivenPath(path_type=Path), metavar="MACHINE.toml")
 @click.option("--until-idle", is_flag=True, help="End when all guests have ended.")
 @click.option(
     "-d",

@@ -134,10 +134,14 @@ def claim(
 
 
 def running(root: Path) -> list[Running]:
-    """The machines that run under `root`, by name; none if there is no such root."""
+    """The machines that run under `root`, by name; none if there is no such root.
+
+    What dead machines left is taken away.
+    """
     if not root.is_dir():
         return []
     with _root_lock(root):
+        _clean(root)
         return [
             Running(folder.name, holder, folder)
             for folder in sorted(root.iterdir())

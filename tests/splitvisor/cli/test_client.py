@@ -39,6 +39,13 @@ def test_names_of_parts(text, parts):
     assert client.split_name(text) == parts
 
 
-def test_a_machine_that_does_not_answer_is_named_with_its_pid(two):
-    with pytest.raises(MachineError, match=rf"machine lab \(pid {os.getpid()}\) cannot be reached"):
+def test_a_machine_that_does_not_answer_yet_is_named_with_its_pid_and_without_internals(two):
+    with pytest.raises(MachineError) as failure:
         client.status(client.choose(two, "lab"))
+    who = f"machine lab (pid {os.getpid()})"
+    assert str(failure.value) == f"{who} is starting or ending: ask again in a moment"
+
+
+def test_a_slash_with_nothing_behind_it_does_not_mean_the_whole(two):
+    with pytest.raises(UserError, match="'lab/' has no name behind the slash"):
+        client.split_name("lab/")

@@ -7,6 +7,7 @@ import pytest
 from splitvisor.cli import main as cli_main
 from splitvisor.cli.main import main
 from splitvisor.supervisor.failure import MachineError
+from splitvisor.supervisor.run_directory import claim
 
 COMMANDS = [
     *([], ["run"], ["up"], ["ps"], ["stop"], ["service"]),
@@ -33,6 +34,11 @@ def test_every_command_explains_itself_with_examples(command, capsys):
         (["run", "x", "--cpu", "fast"], ("--cpu", "fast", "emulated")),
         (["run", "x", "--memory", "64Q"], ("64Q", "64M")),
         (["run", "x", "--name", "A B"], ("A B",)),
+        (["run", "x", "--name", ""], ("name ''",)),
+        (["run", ""], ("IMAGE", "empty")),
+        (["--run-root", "", "ps"], ("--run-root", "empty")),
+        (["stop", "lab/"], ("'lab/'", "slash")),
+        (["service", "kill", "/"], ("'/'", "slash")),
         (["up"], ("MACHINE.toml",)),
         (["demo", "--size", "1000"], ("1000", "4K")),
         (["demo", "--passes", "0"], ("--passes",)),
@@ -90,3 +96,11 @@ def test_nothing_runs_on_a_fresh_run_root(capsys, tmp_path):
     assert main(["--run-root", str(tmp_path / "new"), "ps", "--json"]) == 0
     assert capsys.readouterr().out.split() == ["{", '"machines":', "[]", "}"]
     assert not (tmp_path / "new").exists()
+
+
+def test_ps_says_of_a_machine_that_starts_that_it_does(capsys, tmp_path):
+    with claim(tmp_path, "lab", ("service",)):
+        assert main(["--run-root", str(tmp_path), "ps"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"splitvisor: machine lab (pid {os.getpid()}) is starting")

@@ -63,8 +63,14 @@ def test_a_name_that_may_change_gets_a_number(tmp_path):
         directory.remove()
 
 
-def test_what_a_dead_machine_left_is_no_machine_and_is_cleaned_by_the_next(tmp_path, dead_machine):
+def test_what_a_dead_machine_left_is_no_machine_and_goes_when_somebody_looks(
+    tmp_path, dead_machine
+):
     assert running(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_machine_left_goes_with_the_next_start(tmp_path, dead_machine):
     directory = claim(tmp_path, "lab", SERVICES)
     assert not (tmp_path / "dead").exists()
     directory.remove()
