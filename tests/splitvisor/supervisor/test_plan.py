@@ -12,6 +12,15 @@ def test_options_are_checked_before_images_are_read(tmp_path):
         prepare(Machine("lab", (guest,)))
 
 
+def test_a_file_that_two_guests_would_write_is_refused_before_images_are_read(tmp_path):
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(512))
+    devices = (Device("disk0", Model.BLOCK, f"file:path={disk}"),)
+    guests = [Guest(name, tmp_path / "missing", devices=devices) for name in ("one", "two")]
+    with pytest.raises(UserError, match=r"disk\.img is used by one/disk0 and two/disk0"):
+        prepare(Machine("lab", tuple(guests)))
+
+
 def test_a_missing_image_is_a_users_error(tmp_path):
     with pytest.raises(UserError, match="missing does not exist"):
         prepare(Machine("lab", (Guest("web", tmp_path / "missing"),)))
