@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drivers import spec
 from splitvisor.cli import status as exit_status
-from splitvisor.cli.launch import note
+from splitvisor.cli.launch import note, on_terminal
 from splitvisor.machine import Device, Guest, Machine
 from splitvisor.supervisor.failure import MachineError
 
@@ -103,7 +103,7 @@ def _log_to(path: Path) -> None:
 
 def _without_terminal(machine: Machine, folder: Path) -> Machine:
     def moved(guest: Guest, device: Device) -> Device:
-        if device.model.driver_kind != "console" or spec.parse(device.spec).driver != "terminal":
+        if not on_terminal(device):
             return device
         path = str(folder / f"{guest.name}.{device.name}.out")
         return dataclasses.replace(device, spec=str(spec.Spec("log", {"path": path})))

@@ -1,18 +1,22 @@
 """Running a machine from a command: everything checked, then the supervisor."""
 
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
+from drivers import spec
 from splitvisor.cli.terminal import cbreak
-from splitvisor.machine import Machine
+from splitvisor.machine import Device, Machine
 from splitvisor.supervisor import ending
 from splitvisor.supervisor.child import Stdio
 from splitvisor.supervisor.events import Report
 from splitvisor.supervisor.plan import prepare
+from splitvisor.supervisor.reader import reader_gone
 from splitvisor.supervisor.run_directory import RunDirectory, claim
-from splitvisor.supervisor.supervisor import Body, supervise
+from splitvisor.supervisor.supervisor import Body, Supervisor, supervise
 
 TERMINAL = Stdio(0, 1)
 
@@ -31,14 +35,41 @@ def launch(
     With `rename`, the machine gets another name if a running one has it already.
     """
     plan = prepare(machine)
+    read = stdio is TERMINAL and any(
+        on_terminal(device) for guest in machine.guests for device in guest.devices
+    )
 
     def claimed() -> RunDirectory:
         return claim(root, machine.name, machine.services, rename=rename)
 
     with ending.held() as signals, cbreak(stdio.stdin):
-        return trio.run(supervise, plan, claimed, signals, stdio, report, body)
+        return trio.run(
+            supervise, plan, claimed, signals, stdio, report, _while_read(body) if read else body
+        )
+
+
+def on_terminal(device: Device) -> bool:
+    """Whether a device's output goes to standard output."""
+    return device.model.driver_kind == "console" and spec.parse(device.spec).driver == "terminal"
 
 
 def note(line: str) -> None:
-    """Say something beside the guests' output."""
-    print(f"splitvisor: {line}", file=sys.stderr, flush=True)
+    """Say something beside the guests' output; to nobody if nobody listens."""
+    with suppress(BrokenPipeError):
+        print(f"splitvisor: {line}", file=sys.stderr, flush=True)
+
+
+def _while_read(body: Body) -> Body:
+    """`body`, and the end of the machine when nobody reads standard output any more."""
+
+    async def stop_unread(supervisor: Supervisor) -> None:
+        await reader_gone(TERMINAL.stdout)
+        supervisor.stop(signal.SIGPIPE.name)
+
+    async def both(supervisor: Supervisor) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_unread, supervisor)
+            await body(supervisor)
+            nursery.cancel_scope.cancel()
+
+    return both

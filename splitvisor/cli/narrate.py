@@ -40,6 +40,8 @@ def describe(event: events.SupervisorEvent) -> str:
             return f"service OS {service}: pid {pid} (epoch {epoch}) died by {how}, reaped{again}"
         case events.ServiceFailed(service, epoch, problem):
             return f"service OS {service}: epoch {epoch} {problem}"
+        case events.ServiceSaid(service, line):
+            return f"service OS {service}: {line}"
         case events.ServiceRecovered(service, pid, epoch, devices, problems, outage):
             lost = f"; not attached: {', '.join(problems)}" if problems else ""
             return (
@@ -50,6 +52,16 @@ def describe(event: events.SupervisorEvent) -> str:
             return f"guest {guest}: restarted after a reset"
         case events.GuestEvent(inner):
             return _guest_line(inner)
+
+
+def matters(event: events.SupervisorEvent) -> bool:
+    """Whether somebody who wants to hear nothing but trouble wants to hear of this."""
+    match event:
+        case events.ServiceSaid():
+            return True
+        case events.GuestEvent(inner):
+            return inner.kind == core.EVENT_DEVICE_NEEDS_RESET
+    return False
 
 
 def outage_steps(outage: Outage) -> str:

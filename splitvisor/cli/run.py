@@ -9,7 +9,7 @@ import click
 from protos import core_pb2 as core
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch, note
-from splitvisor.cli.narrate import describe
+from splitvisor.cli.narrate import describe, matters
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import (
     NAME_LIMIT,
@@ -32,6 +32,7 @@ Exit status:
   125     a fault ended the guest; registers and reason are on standard error
   126     the machine failed, its core died for example; or output cannot be written
   130     Ctrl-C;  143  SIGTERM or 'splitvisor stop'
+  141     nobody reads standard output any more
 
 \b
 Examples:
@@ -120,7 +121,7 @@ def run(
         ended.append(await supervisor.guests.wait(guest.name))
 
     def report(event: events.SupervisorEvent) -> None:
-        if verbose and (line := describe(event)):
+        if (verbose or matters(event)) and (line := describe(event)):
             note(line)
         elif isinstance(event, events.CoreStarted) and guest.cpu is CpuChoice.AUTO:
             problem = event.description.kvm_problem

@@ -25,6 +25,7 @@ Exit status:
   2    a mistake in the file or the options, told in one line
   126  the machine failed, its core died for example; or output cannot be written
   130  Ctrl-C;  143  SIGTERM
+  141  nobody reads standard output any more
 
 \b
 Examples:

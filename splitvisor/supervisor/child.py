@@ -103,13 +103,21 @@ class Child:
         assert self.status is not None
         return describe_status(self.status)
 
-    def last_line(self) -> str:
-        """The last line of its log that says something, or nothing."""
+    def killed(self) -> bool:
+        """Whether a signal ended it, and no status of its own."""
+        return self.status is not None and os.WIFSIGNALED(self.status)
+
+    def lines(self) -> list[str]:
+        """The lines of its log that say something."""
         try:
             lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
-            return ""
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return []
+        return [line.rstrip() for line in lines if line.strip()]
+
+    def last_line(self) -> str:
+        """The last of `lines`, or nothing."""
+        return next((line.strip() for line in reversed(self.lines())), "")
 
     def _last_words(self) -> str:
         line = self.last_line()

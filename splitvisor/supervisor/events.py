@@ -57,6 +57,14 @@ class ServiceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSaid:
+    """A line that an incarnation left on its standard error; told when it is dead."""
+
+    service: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class GuestEvent:
     """Something the core reports."""
 
@@ -76,6 +84,7 @@ SupervisorEvent = (
     | ServiceDied
     | ServiceRecovered
     | ServiceFailed
+    | ServiceSaid
     | GuestEvent
     | GuestRestarted
 )

@@ -20,7 +20,7 @@ from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.supervisor import events
 from splitvisor.supervisor.child import Child, StartError, Stdio, spawn
-from splitvisor.supervisor.deaths import Deaths, Outage
+from splitvisor.supervisor.deaths import FREE, Deaths, Outage
 from splitvisor.supervisor.plan import child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
 
@@ -62,11 +62,17 @@ class ServiceKeeper:
         self._last_outage: Outage | None = None
 
     async def launch(self) -> None:
-        """The first incarnation, up to serving; UserError if it cannot start."""
-        try:
-            await self._launch()
-        except StartError as error:
-            raise UserError(f"service OS {self.name} {error}") from None
+        """The first incarnation that serves; UserError if there is none.
+
+        One that a signal kills is replaced as after any death, but only a few times.
+        """
+        while True:
+            try:
+                return await self._launch()
+            except StartError as error:
+                if not self._current.child.killed() or self._deaths.count >= FREE:
+                    raise UserError(f"service OS {self.name} {error}") from None
+                await self._give_up(error)
 
     async def attach(self) -> None:
         """Make the first incarnation known to the core; UserError if that fails."""
@@ -113,8 +119,9 @@ class ServiceKeeper:
 
     async def end(self, patience: trio.CancelScope) -> None:
         """End the incarnation there is: SIGTERM, so that it flushes, then SIGKILL."""
-        if self._incarnation is not None:
+        if self._incarnation is not None and self._incarnation.child.status is None:
             await self._incarnation.child.end(patience)
+            self._tell_log()
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
@@ -195,9 +202,7 @@ class ServiceKeeper:
                 reply = await self._attach()
                 break
             except StartError as error:
-                self._report(events.ServiceFailed(self.name, self._epoch, str(error)))
-                await self._bury()
-                await trio.sleep(self._mourn())
+                await self._give_up(error)
         outage.attached = time.monotonic_ns()
         self._attached.set()
         problems = tuple(f"{p.guest}/{p.device}: {p.problem}" for p in reply.problems)
@@ -207,11 +212,21 @@ class ServiceKeeper:
             )
         )
 
+    async def _give_up(self, error: StartError) -> None:
+        self._report(events.ServiceFailed(self.name, self._epoch, str(error)))
+        await self._bury()
+        await trio.sleep(self._mourn())
+
     async def _bury(self) -> None:
         current = self._current
         await current.child.bury()
+        self._tell_log()
         for path in (current.endpoint.address, current.endpoint.grant_address):
             Path(path).unlink(missing_ok=True)
+
+    def _tell_log(self) -> None:
+        for line in self._current.child.lines():
+            self._report(events.ServiceSaid(self.name, line))
 
     def _mourn(self) -> float:
         """Record the death; the seconds to wait before the next start."""

@@ -11,6 +11,7 @@ import termios
 import pytest
 
 from splitvisor.demo.stamps import check_image
+from tests.end_to_end.conftest import ROOT
 
 # 32-bit machine code for guests of a few bytes.
 RESET = bytes.fromhex("b0fe e664 f4")  # mov al, 0xfe; out 0x64, al; hlt
@@ -125,6 +126,73 @@ def test_a_signal_while_modules_are_imported_is_quiet(
     (tmp_path / f"{module}.py").write_text(f"import os; os.kill(os.getpid(), {number:d})")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert splitvisor("run", guest("hello")) == (status, "", "")
+
+
+@pytest.mark.parametrize("talks", [True, False], ids=["it talks", "it is silent"])
+def test_a_reader_that_goes_ends_the_guest_quietly(splitvisor, guest, talks):
+    process = subprocess.Popen(
+        splitvisor.command("run", guest("echo")),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout.readline() == b"echo: ready\n"
+        process.stdout.close()
+        if talks:
+            process.stdin.write(b"is anybody there?\n")
+            process.stdin.flush()
+        assert (process.wait(timeout=60), process.stderr.read()) == (141, b"")
+
+
+def test_a_device_that_waits_for_a_reset_is_told_of_without_being_asked(splitvisor, guest, cpu):
+    status, _, errors = splitvisor(
+        *("run", guest("misbehave"), "--cpu", cpu, "--disk", "memory:size=1M"),
+        *("--", "mode=desc-loop"),
+    )
+    assert status == 0
+    (line,) = errors.splitlines()
+    assert line.startswith("splitvisor: guest misbehave, device disk0: waits for a reset: queue")
+
+
+@pytest.fixture
+def service_os(tmp_path, monkeypatch):
+    """Run these lines in every service OS before its own."""
+
+    def begin(lines):
+        package = tmp_path / "service_os"
+        package.mkdir()
+        (package / "__init__.py").write_text(f"{lines}\n__path__ = [{str(ROOT / package.name)!r}]")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return begin
+
+
+def test_a_service_os_that_is_killed_before_it_serves_is_replaced(
+    splitvisor, guest, tmp_path, service_os
+):
+    service_os(
+        "import os, pathlib\n"
+        f"mark = pathlib.Path({str(tmp_path / 'mark')!r})\n"
+        "if not mark.exists(): mark.touch(); os.kill(os.getpid(), 9)"
+    )
+    status, output, errors = splitvisor("run", "-v", guest("hello"))
+    assert status == 0
+    assert "hello: exit 0" in output
+    assert "(epoch 1) died by signal 9 (SIGKILL)" in errors
+
+
+def test_one_that_is_killed_every_time_ends_the_machine(splitvisor, guest, service_os):
+    service_os("import os; os.kill(os.getpid(), 9)")
+    status, _, errors = splitvisor("run", guest("hello"))
+    assert status == 2
+    assert errors == "splitvisor: service OS service could not start (signal 9 (SIGKILL))\n"
+
+
+def test_what_a_service_os_says_on_standard_error_reaches_the_user(splitvisor, guest, service_os):
+    service_os("import sys; print('a word', file=sys.stderr)")
+    status, _, errors = splitvisor("run", guest("hello"))
+    assert (status, errors) == (0, "splitvisor: service OS service: a word\n")
 
 
 def test_a_second_interrupt_leaves_nothing_behind_either(splitvisor, guest, disk):
