@@ -8,14 +8,17 @@ import re
 from splitvisor.errors import UserError
 
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
+_DIGITS = 15  # more than the bytes of any memory or disk have
+_SIZE = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII | re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """Bytes in `text`; UserError unless it is digits with K, M, G or T behind them or nothing."""
+    """Bytes in `text`; UserError unless it is digits with K, M, G or T behind them, or none."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UserError(f"{text!r} is not a size: write it like 64M, 1G or 512K")
+    if len(match[1]) > _DIGITS:
+        raise UserError(f"{text!r} is too large for a size: write it like 64M, 1G or 512K")
     return int(match[1]) * _SUFFIXES[match[2].upper()]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from drivers import spec
 from splitvisor.cli import status as exit_status
-from splitvisor.cli.launch import note, on_terminal
+from splitvisor.cli.launch import on_terminal
 from splitvisor.machine import Device, Guest, Machine
 from splitvisor.supervisor.failure import MachineError
 
@@ -62,26 +62,15 @@ def start(root: Path, file: Path, until_idle: bool) -> int:
 
 
 class Detached:
-    """The machine's side: what is said is kept until there is a log, and somebody knows of us."""
+    """The machine's side."""
 
     def __init__(self, ready_fd: int, machine: Machine, root: Path) -> None:
         self.machine = _without_terminal(machine, Path(os.path.abspath(root)) / machine.name)
         self._ready_fd = ready_fd
-        self._kept: list[str] | None = []
-
-    def say(self, line: str) -> None:
-        """As `note`, but later if it is too early."""
-        if self._kept is None:
-            note(line)
-        else:
-            self._kept.append(line)
 
     def started(self, run_directory: Path) -> bool:
         """Move standard error to the log and tell who waits; whether there was anybody."""
-        kept, self._kept = self._kept or [], None
         _log_to(run_directory / LOG)
-        for line in kept:
-            note(line)
         try:
             os.write(self._ready_fd, self.machine.name.encode())
         except BrokenPipeError:

@@ -48,6 +48,26 @@ def launch(
         )
 
 
+class Story:
+    """What happens to a machine; kept back until it has started, for a failure is one line."""
+
+    def __init__(self) -> None:
+        self._kept: list[str] | None = []
+
+    def tell(self, line: str) -> None:
+        """As `note`, but later if it is too early."""
+        if self._kept is None:
+            note(line)
+        else:
+            self._kept.append(line)
+
+    def begin(self) -> None:
+        """Tell what was kept, and everything else at once."""
+        kept, self._kept = self._kept or [], None
+        for line in kept:
+            note(line)
+
+
 def on_terminal(device: Device) -> bool:
     """Whether a device's output goes to standard output."""
     return device.model.driver_kind == "console" and spec.parse(device.spec).driver == "terminal"

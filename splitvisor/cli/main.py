@@ -75,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return MISTAKE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "splitvisor"
+        return _complain(f"{error.format_message()} See '{where} --help'.", MISTAKE)
     except click.ClickException as error:
         return _complain(error.format_message(), MISTAKE)
     except UserError as error:

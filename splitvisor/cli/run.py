@@ -43,7 +43,22 @@ Examples:
 """
 
 
-@click.command(epilog=_EPILOG)
+class _RunCommand(click.Command):
+    """Keeps the words behind `--`, which click drops, apart from those before."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Only what stands behind `--` is the guest's."""
+        end = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:end])
+        if stray := ctx.params["arguments"]:
+            raise click.UsageError(
+                f"{stray[0]!r} is one word too many: write -- before the guest's arguments.", ctx
+            )
+        ctx.params["arguments"] = tuple(args[end + 1 :])
+        return rest
+
+
+@click.command(cls=_RunCommand, epilog=_EPILOG)
 @click.argument("image", type=GivenPath(path_type=Path))
 @click.argument("arguments", nargs=-1, metavar="[-- GUEST ARGUMENTS]")
 @click.option(

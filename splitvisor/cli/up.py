@@ -10,7 +10,7 @@ from protos import core_pb2 as core
 from splitvisor import machine_file
 from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
-from splitvisor.cli.launch import launch, note
+from splitvisor.cli.launch import Story, launch, note
 from splitvisor.cli.narrate import describe
 from splitvisor.cli.paths import GivenPath
 from splitvisor.supervisor import events
@@ -70,13 +70,14 @@ def up(root: Path, file: Path, until_idle: bool, detached: bool, ready_fd: int |
         return detach.start(root, file, until_idle)
     machine = machine_file.read(file)
     background = None if ready_fd is None else detach.Detached(ready_fd, machine, root)
-    say = background.say if background else note
+    story = Story()
     ended: list[core.GuestStatus] = []
 
     async def body(supervisor: Supervisor) -> None:
-        say(f"machine {machine.name} runs: {', '.join(g.name for g in machine.guests)}")
         if background and not background.started(root / machine.name):
             return
+        story.begin()
+        note(f"machine {machine.name} runs: {', '.join(g.name for g in machine.guests)}")
         async with trio.open_nursery() as nursery:
             for guest in machine.guests:
                 nursery.start_soon(watch, supervisor, guest.name)
@@ -91,7 +92,7 @@ def up(root: Path, file: Path, until_idle: bool, detached: bool, ready_fd: int |
 
     def report(event: events.SupervisorEvent) -> None:
         if line := describe(event):
-            say(line)
+            story.tell(line)
 
     reason = launch(background.machine if background else machine, root, report, body)
     note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")

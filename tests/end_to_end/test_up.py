@@ -159,6 +159,27 @@ def test_until_idle_ends_with_the_last_guest(splitvisor, tmp_path, guest, cpu):
     assert splitvisor("up", "--until-idle", file)[0] == 1
 
 
+def test_a_reader_that_goes_ends_a_machine_with_a_console_on_the_terminal(
+    splitvisor, tmp_path, guest
+):
+    file = tmp_path / "lab.toml"
+    file.write_text(f'guests.a = {{ image = "{guest("echo")}" }}')
+    with splitvisor.start("up", file) as process:
+        process.until("machine lab runs")
+        process.process.stdout.close()
+        process.until("machine lab has ended (SIGPIPE)")
+        assert process.process.wait(timeout=60) == 141
+
+
+def test_a_reader_that_goes_is_nothing_to_a_machine_with_consoles_in_files(splitvisor, lab):
+    with splitvisor.start("up", lab()) as process:
+        process.process.stdout.close()
+        process.until("machine lab runs")
+        assert splitvisor("stop") == (0, "", "")
+        process.until("machine lab has ended (stopped)")
+        assert process.process.wait(timeout=60) == 0
+
+
 def test_ctrl_c_leaves_nothing(splitvisor, lab, interrupted):
     with splitvisor.start("up", lab()) as process:
         process.until("machine lab runs")
@@ -247,6 +268,7 @@ def test_detached_it_fails_as_in_the_foreground(splitvisor, tmp_path, guest):
     status, output, errors = splitvisor("up", "-d", file)
     assert (status, output, errors.count("\n")) == (2, "", 1)
     assert "none.img does not exist" in errors
+    assert splitvisor("up", file) == (status, output, errors)
 
 
 def test_a_machine_that_nobody_waits_for_ends(splitvisor, lab):
