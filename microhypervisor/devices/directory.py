@@ -21,7 +21,7 @@ class ServiceDirectory:
     def __init__(self, events: EventLog) -> None:
         self._events = events
         self._endpoints: dict[str, core_pb2.ServiceEndpoint] = {}
-        self._sessions: dict[ServedDevice, Session | None] = {}
+        self._sessions: dict[ServedDevice, Session] = {}
         self._lock = threading.Lock()
 
     def connect(

@@ -112,15 +112,14 @@ class VirtioDevice(ServedDevice):
             raise PeerFault(f"device {name}: queue sizes {sizes} are not powers of two")
         if attached.features & v.RESERVED_FEATURES:
             raise PeerFault(f"device {name}: features {attached.features:#x} are the transport's")
+        headers = [queue.header_bytes for queue in attached.queues]
+        if max(headers) > MAX_HEADER:
+            raise PeerFault(f"device {name}: headers of {max(headers)} bytes are too long")
         features = attached.features | v.CORE_FEATURES
         self.transport = t.Transport(attached.device_id, features, attached.config_space, sizes)
         self._queues = [Virtqueue(self.memory, i, size) for i, size in enumerate(sizes)]
         self._slot_base = [sum(sizes[:i]) for i in range(len(sizes))]
-        self._header_bytes = [queue.header_bytes for queue in attached.queues]
-        if max(self._header_bytes) > MAX_HEADER:
-            raise PeerFault(
-                f"device {name}: headers of {max(self._header_bytes)} bytes are too long"
-            )
+        self._header_bytes = headers
         self.parking = frozenset(i for i, queue in enumerate(attached.queues) if queue.parks)
 
     def _activation(self) -> io_pb2.CoreMessage | None:

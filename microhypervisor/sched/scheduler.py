@@ -84,7 +84,7 @@ class Scheduler:
 
     def start(self, task: Task, bus: Bus, stopped: Callable[[Task, Stop], None]) -> None:
         """Run the task's vCPU on a thread of its own; `stopped` hears of faults."""
-        task.vcpu.wake = lambda: self._wake(task)
+        task.vcpu.wake = self._look_again
 
         def body() -> None:
             task.bind()
@@ -138,8 +138,7 @@ class Scheduler:
         finally:
             self._enter(task, inside=True)
 
-    def _wake(self, task: Task) -> None:
-        del task
+    def _look_again(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
