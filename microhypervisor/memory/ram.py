@@ -105,6 +105,19 @@ class GuestMemory:
         """Whether a refused guest write at `address` hit ROM rather than a hole."""
         return any(r.kind is RegionKind.ROM and r.base <= address < r.end for r in self.regions)
 
+    def resident(self) -> int:
+        """Bytes of host memory that it takes now."""
+        return os.fstat(self.fd).st_blocks * 512
+
+    def release(self, address: int, length: int) -> int:
+        """Give the host what lies wholly in one RAM region; it reads as zeros then. The bytes."""
+        start, end = -(-address // PAGE) * PAGE, (address + length) // PAGE * PAGE
+        place = self.place(start, end - start) if start < end else None
+        if place is None:
+            return 0
+        self._map.madvise(mmap.MADV_REMOVE, place, end - start)
+        return end - start
+
     def close(self) -> None:
         """Unmap and give the pages back. No vCPU runs any more."""
         self.view.release()

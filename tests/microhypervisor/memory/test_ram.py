@@ -100,6 +100,39 @@ def test_rom_is_told_from_holes_and_ram(memory):
     assert [memory.in_rom(a) for a in asked] == [False, True, True, False, False]
 
 
+def test_what_is_released_takes_no_memory_and_reads_as_zeros(memory):
+    memory.load(0, b"x" * (16 * PAGE))
+    memory.load(ROM, b"rom")
+    before = memory.resident()
+    assert before >= 17 * PAGE
+    assert memory.release(2 * PAGE, 4 * PAGE) == 4 * PAGE
+    assert memory.resident() == before - 4 * PAGE
+    assert bytes(memory.view[2 * PAGE : 6 * PAGE]) == bytes(4 * PAGE)
+    assert bytes(memory.view[PAGE : 2 * PAGE]) == b"x" * PAGE
+    assert bytes(memory.view[6 * PAGE : 7 * PAGE]) == b"x" * PAGE
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "released"),
+    [
+        (100, 3 * PAGE, 2 * PAGE),  # only whole pages
+        (100, PAGE, 0),
+        (PAGE, 0, 0),
+        (ROM, PAGE, 0),
+        (LOW_RAM - PAGE, 2 * PAGE, 0),  # into a hole
+        (LOW_RAM - PAGE, PAGE, PAGE),
+        (1 << 63, PAGE, 0),
+        (PAGE, -PAGE, 0),
+    ],
+)
+def test_only_whole_pages_of_ram_are_released(memory, address, length, released):
+    memory.load(0, b"x" * LOW_RAM)
+    memory.load(ROM, b"rom")
+    before = memory.resident()
+    assert memory.release(address, length) == released
+    assert memory.resident() == before - released
+
+
 def test_closing_gives_the_descriptor_back():
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
