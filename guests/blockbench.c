@@ -5,50 +5,26 @@
  * to the completion being taken. Writes destroy what is on the disk.
  *
  * Arguments: depth=1 size=4096 ops=10000 mode=read|write|rw order=random|sequential device=0
- * seed=1. Percentiles are exact to 1/32 of their value, the maximum is exact.
+ * seed=1 indirect=0.
  */
 #include "arguments.h"
 #include "block.h"
 #include "bytes.h"
 #include "exit.h"
+#include "histogram.h"
 #include "print.h"
 
 #define MAX_DEPTH 256
-#define STEPS 32 /* histogram buckets per power of two */
 
 const char guest_name[] = "blockbench";
 
 static struct block_device disk;
 static uint64_t started[MAX_DEPTH];
-static uint64_t histogram[64 * STEPS];
-static uint64_t state, position, places, longest;
+static struct histogram latency;
+static uint64_t state, position, places;
 static uint32_t size;
 static bool sequential;
 static uint64_t writes_of_two; /* of two requests on average: 0, 1 or 2 */
-
-static unsigned bucket_of(uint64_t value)
-{
-    if (value < STEPS)
-        return (unsigned)value;
-    unsigned shift = 63 - 5 - (unsigned)__builtin_clzl(value);
-    return (shift + 1) * STEPS + (unsigned)(value >> shift) % STEPS;
-}
-
-static uint64_t bucket_start(unsigned bucket)
-{
-    if (bucket < STEPS)
-        return bucket;
-    return (uint64_t)(STEPS + bucket % STEPS) << (bucket / STEPS - 1);
-}
-
-static uint64_t percentile(uint64_t ops, uint64_t percent)
-{
-    uint64_t rank = (ops * percent + 99) / 100, below = 0;
-    unsigned bucket = 0;
-    while ((below += histogram[bucket]) < rank)
-        bucket++;
-    return bucket_start(bucket);
-}
 
 static uint64_t random(void)
 {
@@ -87,11 +63,8 @@ static void run(uint64_t ops)
             fail("%s", disk.problem);
         now = cycles();
         for (count = 0; slot >= 0; count++) {
-            uint64_t took = now - started[slot];
             fresh[count] = (unsigned)slot;
-            histogram[bucket_of(took)]++;
-            if (took > longest)
-                longest = took;
+            histogram_add(&latency, now - started[slot]);
             if (!block_take(&disk, &slot))
                 fail("%s", disk.problem);
         }
@@ -139,6 +112,6 @@ int guest_main(void)
     run(ops);
     uint64_t total = cycles() - begin;
     print("blockbench: done ops=%lu cycles=%lu p50=%lu p99=%lu max=%lu\n", ops, total,
-          percentile(ops, 50), percentile(ops, 99), longest);
+          histogram_percentile(&latency, 50), histogram_percentile(&latency, 99), latency.longest);
     return 0;
 }

@@ -30,7 +30,7 @@ static void show_entropy(void)
 
 int guest_main(void)
 {
-    uint32_t cpus = cpus_start();
+    uint32_t cpus = cpus_start(NULL);
     print("hello: a bare-metal guest of splitvisor\n");
     print("hello: %u CPU%s\n", cpus, cpus == 1 ? "" : "s");
     print("hello: %lu MiB of memory\n", (memory_size() + MIB / 2) / MIB);

@@ -33,6 +33,14 @@ void console_write(const char *bytes, size_t count)
     busy = false;
 }
 
+void console_post(const char *bytes, size_t count)
+{
+    if (virtio)
+        virtio_console_post(bytes, count);
+    else
+        uart_write(bytes, count);
+}
+
 size_t console_read(char *bytes, size_t room)
 {
     return virtio ? virtio_console_read(bytes, room) : uart_read(bytes, room);

@@ -13,6 +13,9 @@ void console_listen(void);
 /* Returns when the device has taken it. */
 void console_write(const char *bytes, size_t count);
 
+/* The same, but returns as soon as it is handed over; waits for what was posted before. */
+void console_post(const char *bytes, size_t count);
+
 /* Waits for input; returns how many bytes were copied, at least one, at most `room`. */
 size_t console_read(char *bytes, size_t room);
 

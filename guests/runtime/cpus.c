@@ -28,6 +28,7 @@ extern struct task_state task_states[MAX_CPUS];
 extern volatile uint32_t secondary_number;
 
 static volatile uint32_t running = 1;
+static void (*secondary_work)(uint32_t number);
 
 static void command(uint8_t apic_id, uint32_t what)
 {
@@ -62,8 +63,9 @@ static int start_one(uint8_t apic_id, uint32_t number)
     return 0;
 }
 
-uint32_t cpus_start(void)
+uint32_t cpus_start(void (*work)(uint32_t number))
 {
+    secondary_work = work;
     uint8_t apic_ids[MAX_CPUS];
     size_t count = acpi_processors(apic_ids, MAX_CPUS);
     uint32_t self = local_apic_id();
@@ -74,9 +76,11 @@ uint32_t cpus_start(void)
     return running;
 }
 
-void cpu_report_in(void)
+void cpu_report_in(uint32_t number)
 {
     running++;
+    if (secondary_work)
+        secondary_work(number);
     for (;;)
         ring0(ring0_park, 0, 0);
 }

@@ -101,3 +101,13 @@ void print(const char *format, ...)
     print_list(format, arguments);
     va_end(arguments);
 }
+
+void print_posted(const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+    va_start(arguments, format);
+    format_text(text, sizeof text, format, arguments);
+    va_end(arguments);
+    console_post(text, strlen(text));
+}

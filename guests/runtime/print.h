@@ -9,6 +9,9 @@
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void print_list(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 
+/* The same, at most 255 bytes, without waiting until the console has taken them. */
+void print_posted(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* The same into a buffer; cut off at its end. */
 void format_text(char *buffer, size_t size, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));

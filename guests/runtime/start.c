@@ -7,8 +7,8 @@
 
 _Noreturn void start(uint32_t number)
 {
-    if (number > 0)
-        cpu_report_in();
+    if (number != BOOT_CPU)
+        cpu_report_in(number);
     start_info_read();
     interrupts_start();
     console_start();

@@ -39,19 +39,33 @@ bool virtio_console_start(bool listening)
     return true;
 }
 
+/* Waits until the device has taken what was posted. */
+static void settle(void)
+{
+    struct used_element done;
+    if (transmit.published == transmit.taken)
+        return;
+    if (!queue_wait(&transmit))
+        guest_exit(1); /* a console that is broken cannot say so */
+    queue_take(&transmit, &done);
+}
+
+void virtio_console_post(const char *bytes, size_t count)
+{
+    settle();
+    memcpy(output, bytes, count);
+    transmit.descriptors[0] =
+        (struct descriptor){.address = (uintptr_t)output, .length = (uint32_t)count};
+    queue_offer(&transmit, 0);
+    queue_publish(&transmit);
+}
+
 void virtio_console_write(const char *bytes, size_t count)
 {
     while (count > 0) {
         size_t part = count < BUFFER ? count : BUFFER;
-        struct used_element done;
-        memcpy(output, bytes, part);
-        transmit.descriptors[0] =
-            (struct descriptor){.address = (uintptr_t)output, .length = (uint32_t)part};
-        queue_offer(&transmit, 0);
-        queue_publish(&transmit);
-        if (!queue_wait(&transmit))
-            guest_exit(1); /* a console that is broken cannot say so */
-        queue_take(&transmit, &done);
+        virtio_console_post(bytes, part);
+        settle();
         bytes += part;
         count -= part;
     }

@@ -11,6 +11,9 @@ bool virtio_console_start(bool listening);
 
 void virtio_console_write(const char *bytes, size_t count);
 
+/* Hands over without waiting, at most 512 bytes. */
+void virtio_console_post(const char *bytes, size_t count);
+
 /* Waits for input; returns how many bytes were copied, at least one. */
 size_t virtio_console_read(char *bytes, size_t room);
 
