@@ -11,26 +11,31 @@ import signal
 import socket
 import stat
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import trio
 
-from microhypervisor.control import Control
+from microhypervisor.core import Core
 from microhypervisor.cpu.select import PREFERENCE, back_end, problem_of
-from microhypervisor.limits import MAX_MESSAGE
+from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.limits import SLICE_NS
+from microhypervisor.plugins import load
 from microhypervisor.sched.scheduler import Scheduler
-from protos import core_pb2_grpc
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
-_CONTROL_THREADS = 16  # calls and watches at once
 
 
 def _positive(text: str) -> int:
     if (value := int(text)) <= 0:
         raise ValueError(text)
     return value
+
+
+def _cpus(text: str) -> list[int]:
+    cpus = [int(number) for number in text.split(",")]
+    if missing := set(cpus) - os.sched_getaffinity(0):
+        raise argparse.ArgumentTypeError(f"the host has no CPU {missing.pop()} for this process")
+    return cpus
 
 
 def _clear_the_way(path: str) -> None:
@@ -50,7 +55,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--memory-budget", type=_positive, metavar="BYTES", help="for all guests together"
     )
-    parser.add_argument("--pcpus", type=_positive, metavar="N", help="vCPUs that may run at once")
+    parser.add_argument(
+        "--pcpus",
+        type=_cpus,
+        default=sorted(os.sched_getaffinity(0)),
+        metavar="CPU,...",
+        help="a pCPU for each, bound to that CPU of the host (default: all there are)",
+    )
+    parser.add_argument("--policy", default="credit", help="of scheduling (default: %(default)s)")
+    parser.add_argument("--slice", type=_positive, default=SLICE_NS, metavar="NS")
     return parser.parse_args()
 
 
@@ -61,14 +74,9 @@ def _available_memory() -> int:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    control = Control(
-        Scheduler(arguments.pcpus or len(os.sched_getaffinity(0))),
-        arguments.memory_budget or _available_memory(),
-    )
-    options = [("grpc.max_receive_message_length", MAX_MESSAGE)]
-    server = grpc.server(ThreadPoolExecutor(_CONTROL_THREADS), options=options)
-    core_pb2_grpc.add_CoreServicer_to_server(control, server)
-    server.add_insecure_port(f"unix:{arguments.listen}")
+    scheduler = Scheduler(arguments.pcpus, arguments.policy, arguments.slice)
+    core = Core(scheduler, arguments.memory_budget or _available_memory())
+    server = load("splitvisor.control", "grpc")(core, arguments.listen)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         server.start()
         if arguments.ready_fd is not None:
@@ -76,8 +84,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
             os.close(arguments.ready_fd)
         async for _ in signals:
             break
-    await trio.to_thread.run_sync(control.close)
-    await trio.to_thread.run_sync(server.stop(grace=1.0).wait)
+    await trio.to_thread.run_sync(core.close)
+    await trio.to_thread.run_sync(server.stop)
 
 
 def main() -> int:
@@ -95,7 +103,7 @@ def main() -> int:
             os.fstat(arguments.ready_fd)
         _clear_the_way(arguments.listen)
         trio.run(_serve, arguments)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, PeerFault, EnvironmentFault) as error:
         print(f"core: cannot serve on {arguments.listen}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -14,6 +14,7 @@ from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
 from microhypervisor.limits import MAX_DEVICES, MAX_NAME, MAX_VCPUS
 from microhypervisor.memory.ram import GuestMemory, Region, RegionKind, lay_out
+from microhypervisor.sched.policy import Parameters
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
 
@@ -39,6 +40,12 @@ def registers_of(r: core_pb2.Registers) -> Registers:
     return Registers(**values, rflags=r.rflags or 2, code64=r.code == core_pb2.CODE_64)
 
 
+def parameters_of(s: core_pb2.Schedule) -> Parameters:
+    """How a vCPU is to be scheduled; whether that can be is the policy's to say."""
+    affinity = frozenset(s.affinity)
+    return Parameters(s.weight or Parameters().weight, s.cap, s.budget_ns, s.period_ns, affinity)
+
+
 def build(
     config: core_pb2.GuestConfig,
     scheduler: Scheduler,
@@ -62,7 +69,8 @@ def build(
     with ExitStack() as undo:
         memory = GuestMemory(name, regions_of(config))
         undo.callback(memory.close)
-        processors = choose(_KINDS[config.cpu])(memory, config.vcpus)
+        make = choose(_KINDS[config.cpu])
+        processors = make(memory, config.vcpus)
         undo.callback(processors.close)
         address_map = AddressMap(memory, config.power_ports)
         devices: list[ServedDevice] = []
@@ -74,10 +82,9 @@ def build(
             undo.callback(directory.remove, device)
             placement = wanted.virtio if wanted.HasField("virtio") else wanted.ports
             wire(processors, device, placement.base, placement.irq)
-        registers = registers_of(config.registers)
-        guest = Guest(
-            name, memory, processors, registers, address_map, devices, scheduler, directory, events
-        )
+        registers, parameters = registers_of(config.registers), parameters_of(config.schedule)
+        first = (name, memory, processors, registers, parameters, address_map, devices)
+        guest = Guest(*first, scheduler, directory, events)
         undo.pop_all()
         return guest
 

@@ -26,9 +26,14 @@ class EventLog:
             self._count += 1
             self._changed.notify_all()
 
-    def watch(self, gone: Callable[[], bool]) -> Iterator[core_pb2.Event]:
-        """Everything from this call on, until the log is closed or the watcher is `gone`."""
-        return self._follow(self._count, gone)
+    def watch(
+        self, gone: Callable[[], bool], pause_s: float | None = None
+    ) -> Iterator[core_pb2.Event | None]:
+        """Everything from this call on, until the log is closed or the watcher is `gone`.
+
+        None when it looked and there was nothing, at the latest after `pause_s` seconds.
+        """
+        return self._follow(self._count, gone, pause_s)
 
     def nudge(self) -> None:
         """Have every watcher look whether it is gone."""
@@ -41,16 +46,20 @@ class EventLog:
             self._closed = True
             self._changed.notify_all()
 
-    def _follow(self, position: int, gone: Callable[[], bool]) -> Iterator[core_pb2.Event]:
+    def _follow(
+        self, position: int, gone: Callable[[], bool], pause_s: float | None
+    ) -> Iterator[core_pb2.Event | None]:
         while True:
+            event = None
             with self._changed:
-                while self._count == position:
-                    if self._closed or gone():
-                        return
-                    self._changed.wait()
-                missed = max(0, self._count - len(self._recent) - position)
-                position += missed + 1
-                event = core_pb2.Event()
-                event.CopyFrom(self._recent[position - 1 - self._count])
-            event.missed = missed
+                if self._count == position and not (self._closed or gone()):
+                    self._changed.wait(pause_s)
+                if self._count != position:
+                    missed = max(0, self._count - len(self._recent) - position)
+                    position += missed + 1
+                    event = core_pb2.Event()
+                    event.CopyFrom(self._recent[position - 1 - self._count])
+                    event.missed = missed
+                elif self._closed or gone():
+                    return
             yield event

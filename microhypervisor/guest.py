@@ -17,12 +17,14 @@ from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.errors import PeerFault
+from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import DRAIN_TIMEOUT_S
-from microhypervisor.memory.ram import GuestMemory
-from microhypervisor.sched.scheduler import Scheduler, Task
+from microhypervisor.memory.ram import PAGE, GuestMemory, Region
+from microhypervisor.sched.policy import Parameters
+from microhypervisor.sched.scheduler import Scheduler
+from microhypervisor.sched.task import Task
 from microhypervisor.virtio.constants import QUEUE_NOTIFY
 from protos import core_pb2
 
@@ -56,6 +58,7 @@ class Guest:
         memory: GuestMemory,
         processors: Complex,
         registers: Registers,
+        parameters: Parameters,
         address_map: AddressMap,
         devices: list[ServedDevice],
         scheduler: Scheduler,
@@ -69,6 +72,7 @@ class Guest:
         self.address_map = address_map
         self.state = GuestState.CREATED
         self.end: End | None = None
+        self.dirty_tracking = False
         self._registers = registers
         self._scheduler = scheduler
         self._directory = directory
@@ -76,9 +80,10 @@ class Guest:
         self._ending = threading.Lock()
         self._reaper: threading.Thread | None = None
         self.tasks = [
-            Task(f"{name}/{vcpu.index}", vcpu, processors.sleeps_inside)
+            Task(f"{name}/{vcpu.index}", vcpu, processors.sleeps_inside, parameters)
             for vcpu in processors.vcpus
         ]
+        scheduler.add(self.tasks)
         events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_CREATED, guest=name))
 
     def load(self, address: int, data: bytes) -> None:
@@ -116,6 +121,34 @@ class Guest:
             self._scheduler.resume(self.tasks)
             self._move("resume", core_pb2.EVENT_GUEST_RESUMED)
 
+    def set_schedule(self, vcpu: int | None, parameters: Parameters) -> None:
+        """Schedule one vCPU, or all, otherwise from now on; PeerFault if that does not fit."""
+        if vcpu is not None and vcpu >= len(self.tasks):
+            raise PeerFault(f"guest {self.name} has no vCPU {vcpu}: it has {len(self.tasks)}")
+        self._scheduler.set_parameters(
+            self.tasks if vcpu is None else [self.tasks[vcpu]], parameters
+        )
+
+    def track_dirty(self, on: bool) -> None:
+        """Begin to note which pages are written, or no longer."""
+        self.processors.track_dirty(on)
+        self.memory.track_dirty(on)
+        self.dirty_tracking = on
+
+    def take_dirty(self) -> list[tuple[Region, bytes]]:
+        """What was written since the last call: bit n % 8 of byte n / 8 is page n of the region."""
+        if not self.dirty_tracking:
+            text = f"the pages of guest {self.name} are not tracked: turn that on first"
+            raise PeerFault(text, Refusal.WRONG_STATE)
+        written = (self.processors.take_dirty(), self.memory.take_dirty())
+        guests, own = (int.from_bytes(bitmap, "little") for bitmap in written)
+        taken = []
+        for region in self.memory.regions:
+            pages = region.size // PAGE
+            bits = (guests | own) >> region.offset // PAGE & (1 << pages) - 1
+            taken.append((region, bits.to_bytes((pages + 7) // 8, "little")))
+        return taken
+
     def stop(self) -> None:
         """End it as if the power were cut; returns when it has ended."""
         self._finish(End(core_pb2.END_STOPPED))
@@ -127,6 +160,7 @@ class Guest:
     def destroy(self) -> None:
         """Stop it and give everything back."""
         self.stop()
+        self._scheduler.remove(self.tasks)
         for device in self.devices:
             self._directory.remove(device)
             device.close()

@@ -1,29 +1,17 @@
-"""Which CPU back end a guest gets: `auto` takes the first that works here.
-
-Back ends are plug-ins, found by entry points in the group `splitvisor.cpus`: the core names two of
-them and imports none.
-"""
-
-from functools import cache
-from importlib.metadata import entry_points
+"""Which CPU back end a guest gets: `auto` takes the first that works here."""
 
 from microhypervisor.cpu.protocol import BackEnd
 from microhypervisor.errors import EnvironmentFault
+from microhypervisor.plugins import load
 
 GROUP = "splitvisor.cpus"
 PREFERENCE = ("kvm", "emulated")
 
 
-@cache
 def back_end(name: str) -> BackEnd:
     """Load a back end; EnvironmentFault if it is not installed or does not load."""
-    for entry in entry_points(group=GROUP, name=name):
-        try:
-            loaded: BackEnd = entry.load()
-        except ImportError as error:
-            raise EnvironmentFault(f"the {name} CPU cannot be loaded: {error}") from None
-        return loaded
-    raise EnvironmentFault(f"no CPU back end {name} is installed: run 'make setup' again")
+    loaded: BackEnd = load(GROUP, name)
+    return loaded
 
 
 def problem_of(name: str) -> str:

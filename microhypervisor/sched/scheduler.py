@@ -1,207 +1,284 @@
-"""Runs vCPU threads on a fixed number of pCPUs: at most that many run guest code at once.
+"""Runs vCPU threads on pCPUs: at any moment at most one vCPU runs on each.
 
-A vCPU thread asks for a pCPU, runs its vCPU until something stops it, and gives the pCPU back. A
-ticker kicks those whose slice is over while others wait.
+The mechanism; who runs where is decided by a policy (policy.py). A vCPU's thread waits at its gate
+for a pCPU, binds itself to that pCPU's host CPU, runs the vCPU until something stops it, and gives
+the pCPU back. A halted vCPU gives it up at once, and the interrupt that wakes it puts it among
+those who wait, on the thread that raised the interrupt. A ticker looks when the policy said that
+something is due; who has to go is kicked out of its run.
 
 With an in-kernel interrupt controller a halted vCPU sleeps inside KVM_RUN and only the kernel
-knows when it wakes. Such a vCPU is *parked*: it re-enters KVM_RUN without a pCPU, and the ticker
-looks at its thread's CPU time. When it has run, it is kicked and queues like everybody else, so
-it may run on top of the others for up to a slice after each sleep that began under contention.
+knows when it wakes. The ticker then looks every WATCH_NS at the CPU time of such threads: one that
+holds a pCPU and has slept loses it and is *parked*, which is to be in run() without a pCPU; a
+parked one that has run is kicked and queues like everybody else.
 """
 
+import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import Enum
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
-from microhypervisor.cpu.protocol import Bus, Stop, Vcpu
-from microhypervisor.limits import SLICE_NS
-from microhypervisor.sched.round_robin import RoundRobin
+from microhypervisor.cpu.protocol import Bus, Stop
+from microhypervisor.errors import PeerFault, Refusal
+from microhypervisor.limits import WATCH_NS
+from microhypervisor.plugins import installed, load
+from microhypervisor.sched.accounting import State
+from microhypervisor.sched.policy import Parameters, Policy
+from microhypervisor.sched.task import Pcpu, Task
 
-_WOKE_NS = 200_000  # more CPU time in a tick than a kick and a look cost: the parked vCPU runs
-
-
-class State(Enum):
-    """Of a vCPU, as the scheduler sees it."""
-
-    READY = "ready"
-    RUNNING = "running"
-    HALTED = "halted"  # or waiting for its start-up interrupt
-    BLOCKED = "blocked"  # waits for the answer to a port access
-    PAUSED = "paused"
-    ENDED = "ended"
-
-
-class Task:
-    """One vCPU with its thread."""
-
-    def __init__(self, name: str, vcpu: Vcpu, sleeps_inside: bool) -> None:
-        self.name = name
-        self.vcpu = vcpu
-        self.sleeps_inside = sleeps_inside
-        self.state = State.PAUSED
-        self.paused = False
-        self.ended = False
-        self.parked = False
-        self.thread: threading.Thread | None = None
-        self._clock: int | None = None
-        self._seen_ns = 0
-        self._final_ns = 0
-
-    def bind(self) -> None:
-        """Called once on the task's own thread."""
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
-
-    def unbind(self) -> None:
-        """The thread is about to end."""
-        self._final_ns, self._clock = self.run_ns(), None
-
-    def run_ns(self) -> int:
-        """CPU time used so far, nanoseconds."""
-        clock = self._clock
-        try:
-            return self._final_ns if clock is None else time.clock_gettime_ns(clock)
-        except OSError:  # the thread ended in between
-            return self._final_ns
-
-    def woke(self) -> bool:
-        """Whether a parked vCPU has used CPU time since the last look."""
-        before, self._seen_ns = self._seen_ns, self.run_ns()
-        return self._seen_ns - before > _WOKE_NS
+GROUP = "splitvisor.policies"
+_OFF = (State.READY, State.HALTED, State.PAUSED)  # waits at its gate
 
 
 class Scheduler:
     """All vCPUs of all guests."""
 
-    def __init__(self, pcpus: int) -> None:
-        self.pcpus = pcpus
-        self._policy: RoundRobin[Task] = RoundRobin(pcpus, SLICE_NS)
-        self._changed = threading.Condition()
-        self._parked: set[Task] = set()
+    def __init__(self, host_cpus: Iterable[int], policy: str, slice_ns: int) -> None:
+        self.pcpus = [Pcpu(index, cpu) for index, cpu in enumerate(host_cpus)]
+        self.policy_name, self.slice_ns = policy, slice_ns
+        self._policy = self._make(policy, slice_ns)
+        self._tasks: list[Task] = []
+        self._lock = threading.Lock()
+        self._alarm: int | None = None
+        self._timer = threading.Condition(self._lock)
+        self._left = threading.Condition(self._lock)  # somebody came out of run()
+        self._watched_ns = 0
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
+
+    def add(self, tasks: list[Task]) -> None:
+        """Get to know the vCPUs of a guest; PeerFault if one does not fit."""
+        with self._lock:
+            now = time.monotonic_ns()
+            for done, task in enumerate(tasks):
+                try:
+                    self._policy.add(task, task.parameters, now)
+                except ValueError as refusal:
+                    for added in tasks[:done]:
+                        self._policy.remove(added, now)
+                    raise PeerFault(f"vCPU {task.name}: {refusal}") from None
+            self._tasks += tasks
+
+    def remove(self, tasks: list[Task]) -> None:
+        """Forget them; they have ended or never begun."""
+        with self._lock:
+            for task in tasks:
+                if task in self._tasks:
+                    self._tasks.remove(task)
+                    self._policy.remove(task, time.monotonic_ns())
+
+    def set_parameters(self, tasks: list[Task], parameters: Parameters) -> None:
+        """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
+        with self._lock:
+            now = time.monotonic_ns()
+            for done, task in enumerate(tasks):
+                try:
+                    self._policy.change(task, parameters, now)
+                except ValueError as refusal:
+                    for changed in reversed(tasks[:done]):
+                        self._policy.change(changed, changed.parameters, now)
+                    raise PeerFault(f"vCPU {task.name}: {refusal}") from None
+            for task in tasks:
+                task.parameters = parameters
+            self._dispatch(now)
+
+    def set_policy(self, name: str, slice_ns: int) -> None:
+        """Have another policy decide from now on; PeerFault, and the old one stays, if it cannot."""
+        with self._lock:
+            policy, now = self._make(name, slice_ns), time.monotonic_ns()
+            for task in self._tasks:
+                try:
+                    policy.add(task, task.parameters, now)
+                except ValueError as refusal:
+                    raise PeerFault(f"policy {name}: vCPU {task.name}: {refusal}") from None
+            for task in self._tasks:
+                if task.account.state is State.RUNNING and task.pcpu:
+                    policy.adopt(task, task.pcpu.index, now)
+                elif task.account.state is State.READY:
+                    policy.ready(task, now, woken=False)
+            self._policy, self.policy_name, self.slice_ns = policy, name, slice_ns
+            self._dispatch(now)
 
     def start(self, task: Task, bus: Bus, stopped: Callable[[Task, Stop], None]) -> None:
         """Run the task's vCPU on a thread of its own; `stopped` hears of faults."""
-        task.vcpu.wake = self._look_again
+        task.gate = threading.Condition(self._lock)
+        task.vcpu.wake = lambda: self._wake(task)
 
         def body() -> None:
-            task.bind()
-            while self._enter(task):
+            task.bind_clock()
+            running = self._enter(task)
+            while running:
                 try:
                     stop = task.vcpu.run(bus)
                 except Exception:  # our bug: it costs this guest its life, and nobody else
                     traceback.print_exc()
                     stop = Stop.FAILED
-                self._leave(task)
                 if stop in (Stop.TRIPLE_FAULT, Stop.FAILED):
+                    self._leave(task, State.PAUSED)
                     stopped(task, stop)
-            task.unbind()
+                running = self._enter(task)
 
         task.thread = threading.Thread(target=body, name=f"vcpu {task.name}", daemon=True)
         task.thread.start()
 
     def pause(self, tasks: list[Task]) -> None:
         """Returns when none of them runs guest code."""
-        with self._changed:
-            for task in tasks:
-                task.paused = True
-                task.vcpu.kick()
-            self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not any(t.state is State.RUNNING or t.parked for t in tasks)
+        with self._lock:
+            self._flag(tasks, paused=True)
+            self._left.wait_for(
+                lambda: not any(t.account.state is State.RUNNING or t.parked for t in tasks)
             )
 
     def resume(self, tasks: list[Task]) -> None:
         """Let them run again."""
-        with self._changed:
-            for task in tasks:
-                task.paused = False
-            self._changed.notify_all()
+        with self._lock:
+            self._flag(tasks, paused=False)
 
     def end(self, tasks: list[Task]) -> None:
         """Have their threads end; does not wait."""
-        with self._changed:
+        with self._lock:
             for task in tasks:
                 task.ended = True
-                task.vcpu.kick()
-            self._changed.notify_all()
+            self._flag(tasks, paused=False)
 
     @contextmanager
     def blocking(self, task: Task) -> Iterator[None]:
         """On the task's thread, inside run(): it waits for somebody else, without a pCPU."""
-        self._leave(task)
-        task.state = State.BLOCKED
+        self._leave(task, State.BLOCKED)
         try:
             yield
         finally:
-            self._enter(task, inside=True)
+            task.inside = True
+            self._enter(task)
+            task.inside = False
 
-    def _look_again(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def _make(self, name: str, slice_ns: int) -> Policy[Task]:
+        if name not in (known := installed(GROUP)):
+            text = f"no scheduling policy {name!r} is installed: there are {', '.join(known)}"
+            raise PeerFault(text, Refusal.NOT_FOUND)
+        try:
+            policy: Policy[Task] = load(GROUP, name)(len(self.pcpus), slice_ns)
+        except ValueError as refusal:
+            raise PeerFault(f"policy {name}: {refusal}") from None
+        return policy
 
-    def _enter(self, task: Task, inside: bool = False) -> bool:
-        """Wait for a pCPU; False once the task has ended. Inside a run it is runnable."""
-        with self._changed:
-            while not task.ended:
-                if task.paused:
-                    task.state = State.PAUSED
-                elif inside or task.vcpu.runnable():
-                    if self._take_pcpu(task):
-                        return True
-                    continue
-                else:
-                    task.state = State.HALTED
-                    if task.sleeps_inside:
-                        task.parked = True
-                        task.woke()
-                        self._parked.add(task)
-                        self._changed.notify_all()
-                        return True
-                self._changed.wait()
-            task.state = State.ENDED
-            self._changed.notify_all()
-            return False
+    def _flag(self, tasks: list[Task], paused: bool) -> None:
+        now = time.monotonic_ns()
+        for task in tasks:
+            task.paused = paused
+            if task.account.state in _OFF and not task.parked:
+                self._settle(task, now)
+            elif paused or task.ended:
+                task.vcpu.kick()
+        self._dispatch(now)
 
-    def _take_pcpu(self, task: Task) -> bool:
-        """False if the task was paused or ended while it waited."""
-        policy = self._policy
-        task.state = State.READY
-        policy.make_ready(task)
-        self._dispatch()
-        while task.state is State.READY:
-            if task.paused or task.ended:
-                policy.withdraw(task)
+    def _wake(self, task: Task) -> None:
+        with self._lock:
+            if task.account.state is State.HALTED and not task.parked:
+                now = time.monotonic_ns()
+                self._settle(task, now)
+                self._dispatch(now)
+
+    def _enter(self, task: Task) -> bool:
+        """From wherever it is to the next run(); False once the task has ended."""
+        assert task.gate is not None
+        with self._lock:
+            self._off(task, now := time.monotonic_ns())
+            self._settle(task, now)
+            self._dispatch(now)
+            while task.account.state in _OFF and not task.parked:
+                task.gate.wait()
+                if task.account.state is State.HALTED and task.sleeps_inside:
+                    self._settle(task, time.monotonic_ns())  # nobody else can park it
+            if task.account.state is State.ENDED:
                 return False
-            self._changed.wait()
+            task.account.entered(time.monotonic_ns())
+            host_cpu = task.pcpu.host_cpu if task.pcpu else task.host_cpu
+        if host_cpu != task.host_cpu:
+            with suppress(OSError):  # the host took that CPU away: run on another one
+                os.sched_setaffinity(0, {host_cpu})
+            task.host_cpu = host_cpu
         return True
 
-    def _leave(self, task: Task) -> None:
-        with self._changed:
-            if task.parked:
-                task.parked = False
-                self._parked.discard(task)
-            elif task.state is State.RUNNING:
-                self._policy.release(task)
-                task.state = State.READY
-                self._dispatch()
-            self._changed.notify_all()
+    def _leave(self, task: Task, state: State) -> None:
+        with self._lock:
+            self._off(task, now := time.monotonic_ns())
+            task.account.move(state, now)
+            self._dispatch(now)
 
-    def _dispatch(self) -> None:
-        now = time.monotonic_ns()
-        while (task := self._policy.pick(now)) is not None:
-            task.state = State.RUNNING
-        self._changed.notify_all()
+    def _off(self, task: Task, now: int) -> None:
+        """It is not in run() any more."""
+        task.parked = task.kicked = False
+        if task.account.state is State.RUNNING and task.pcpu:
+            self._policy.release(task, now)
+            task.pcpu.busy_ns += now - task.pcpu.since
+            task.pcpu.task = None
+        self._left.notify_all()
+
+    def _settle(self, task: Task, now: int) -> None:
+        """Put a task that is on no pCPU where it belongs, and tell its thread if that matters."""
+        before = task.account.state
+        if task.ended:
+            after = State.ENDED
+        elif task.paused:
+            after = State.PAUSED
+        elif task.inside or task.vcpu.runnable():
+            after = State.READY
+        else:
+            after = State.HALTED
+            task.parked = task.sleeps_inside and task.thread is threading.current_thread()
+        if before is State.READY and after is not State.READY:
+            self._policy.withdraw(task, now)
+        elif after is State.READY and before is not State.READY:
+            self._policy.ready(task, now, woken=before in (State.HALTED, State.BLOCKED))
+        if after is not before:
+            task.account.move(after, now)
+        if task.gate and (after is State.ENDED or task.sleeps_inside):
+            task.gate.notify()
+
+    def _dispatch(self, now: int) -> None:
+        """Act on what the policy says now."""
+        policy = self._policy
+        for pcpu in self.pcpus:
+            if pcpu.task is None and (task := policy.pick(pcpu.index, now)) is not None:
+                pcpu.task, pcpu.since, task.pcpu = task, now, pcpu
+                pcpu.switches += 1
+                task.account.move(State.RUNNING, now)
+                if task.gate:
+                    task.gate.notify()
+        for task in policy.preempt(now):
+            self._kick(task)
+        alarm = policy.next_look(now)
+        sooner = alarm is not None and (self._alarm is None or alarm < self._alarm)
+        self._alarm = alarm
+        if sooner:
+            self._timer.notify()
+
+    def _kick(self, task: Task) -> None:
+        if not task.kicked:
+            task.kicked = True
+            task.vcpu.kick()
 
     def _tick(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._policy.contended or self._parked)
-                for task in self._policy.expired(time.monotonic_ns()):
-                    task.vcpu.kick()
-                for task in self._parked:
-                    if task.woke():
-                        task.vcpu.kick()
-            time.sleep(SLICE_NS / 1e9)
+        with self._lock:
+            while True:
+                now, due = time.monotonic_ns(), self._alarm
+                if any(task.sleeps_inside for task in self._tasks):
+                    due = min(due or now + WATCH_NS, self._watched_ns + WATCH_NS)
+                if due is None or due > now:
+                    self._timer.wait(None if due is None else (due - now) / 1e9)
+                    now = time.monotonic_ns()
+                self._watch(now)
+                self._dispatch(now)
+
+    def _watch(self, now: int) -> None:
+        """Look after vCPUs that sleep inside run()."""
+        if now - self._watched_ns < WATCH_NS:
+            return
+        self._watched_ns = now
+        waiting = any(task.account.state is State.READY for task in self._tasks)
+        for task in self._tasks:
+            if task.sleeps_inside:
+                asleep, running = task.slept(), task.account.state is State.RUNNING
+                if (task.parked and not asleep) or (running and asleep and waiting):
+                    self._kick(task)

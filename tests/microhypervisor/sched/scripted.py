@@ -5,7 +5,8 @@ import threading
 import time
 
 from microhypervisor.cpu.protocol import Stop
-from microhypervisor.sched.scheduler import Task
+from microhypervisor.sched.policy import Parameters
+from microhypervisor.sched.task import Task
 
 PATIENCE = 60  # seconds; only a failing test waits so long
 
@@ -40,7 +41,7 @@ class ScriptedVcpu:
 
     def __init__(self, index=0, script=None, gauge=None):
         self.index = index
-        self.exits = 0
+        self.exits = {"port": 0}
         self.wake = None
         self.awake = True
         self.laps = 0  # runs that reached guest code
@@ -84,8 +85,10 @@ class Machine:
         self.tasks = []
         self.stops = []
 
-    def start(self, *vcpus, sleeps_inside=False):
-        tasks = [Task(f"test/{vcpu.index}", vcpu, sleeps_inside) for vcpu in vcpus]
+    def start(self, *vcpus, sleeps_inside=False, **parameters):
+        said = Parameters(**parameters)
+        tasks = [Task(f"test/{vcpu.index}", vcpu, sleeps_inside, said) for vcpu in vcpus]
+        self.scheduler.add(tasks)
         self.tasks += tasks
         for task in tasks:
             self.scheduler.start(task, None, self._stopped)
@@ -99,4 +102,5 @@ class Machine:
         self.scheduler.end(self.tasks)
         for task in self.tasks:
             task.thread.join(PATIENCE)
-            assert not task.thread.is_alive(), f"{task.name} did not end: {task.state}"
+            assert not task.thread.is_alive(), f"{task.name} did not end: {task.account.state}"
+        self.scheduler.remove(self.tasks)

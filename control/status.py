@@ -1,0 +1,95 @@
+"""What a guest and its processors look like from outside: state and counters as messages."""
+
+import time
+
+from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.guest import Guest
+from microhypervisor.plugins import installed
+from microhypervisor.sched.accounting import State
+from microhypervisor.sched.scheduler import GROUP, Scheduler
+from microhypervisor.sched.task import Task
+from protos import core_pb2
+
+_CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
+
+
+def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus:
+    """A snapshot; counters may be a few requests apart."""
+    end, balloon = guest.end, directory.balloon_of(guest.name)
+    return core_pb2.GuestStatus(
+        name=guest.name,
+        state=core_pb2.GuestState.ValueType(guest.state.value),
+        end_reason=end.reason if end else core_pb2.END_NONE,
+        exit_status=end.exit_status if end else 0,
+        report=end.report if end else "",
+        cpu=_CPUS.get(guest.processors.name, core_pb2.CPU_AUTO),
+        memory=guest.memory.size,
+        vcpus=accounts(guest),
+        devices=[_device(device, directory.epoch_of(device)) for device in guest.devices],
+        rom_writes_refused=guest.address_map.rom_writes_refused,
+        resident=guest.memory.resident(),
+        balloon_target=balloon.target if balloon else 0,
+        balloon_actual=balloon.actual if balloon else 0,
+        dirty_tracking=guest.dirty_tracking,
+    )
+
+
+def accounts(guest: Guest) -> list[core_pb2.VcpuStatus]:
+    """Where its vCPUs are, and where their time went."""
+    return [_vcpu(task) for task in guest.tasks]
+
+
+def _vcpu(task: Task) -> core_pb2.VcpuStatus:
+    now, account, parameters = time.monotonic_ns(), task.account, task.parameters
+    exits = {"all": task.vcpu.exits} if isinstance(task.vcpu.exits, int) else dict(task.vcpu.exits)
+    schedule = core_pb2.Schedule(
+        weight=parameters.weight,
+        cap=parameters.cap,
+        budget_ns=parameters.budget_ns,
+        period_ns=parameters.period_ns,
+        affinity=sorted(parameters.affinity),
+    )
+    return core_pb2.VcpuStatus(
+        index=task.vcpu.index,
+        state=account.state.value,
+        run_ns=account.spent(State.RUNNING, now),
+        wait_ns=account.spent(State.READY, now),
+        halted_ns=account.spent(State.HALTED, now),
+        blocked_ns=account.spent(State.BLOCKED, now),
+        paused_ns=account.spent(State.PAUSED, now),
+        switches=account.switches,
+        pcpu=task.pcpu.index if task.pcpu else None,
+        exits=sum(exits.values()),
+        exits_by_reason=exits,
+        schedule=schedule,
+        wakes=account.wakes,
+        wake_latency=account.wake_latency,
+    )
+
+
+def scheduler_status(scheduler: Scheduler) -> core_pb2.SchedulerStatus:
+    """The pCPUs and who runs on each."""
+    return core_pb2.SchedulerStatus(
+        policy=scheduler.policy_name,
+        slice_ns=scheduler.slice_ns,
+        policies=installed(GROUP),
+        pcpus=[
+            core_pb2.PcpuStatus(
+                index=pcpu.index,
+                host_cpu=pcpu.host_cpu,
+                running=task.name if (task := pcpu.task) else "",
+                busy_ns=pcpu.busy_ns + (time.monotonic_ns() - pcpu.since if pcpu.task else 0),
+                switches=pcpu.switches,
+            )
+            for pcpu in scheduler.pcpus
+        ],
+    )
+
+
+def _device(device: ServedDevice, epoch: int | None) -> core_pb2.DeviceStatus:
+    status = core_pb2.DeviceStatus()
+    status.CopyFrom(device.status)
+    status.epoch, status.attached = epoch or 0, epoch is not None
+    status.in_flight = len(device.log)
+    return status
