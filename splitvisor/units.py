@@ -1,15 +1,19 @@
-"""Sizes as people write them: 64M, 1G, 512K.
+"""Sizes and durations as people write them: 64M, 1G, 512K; 10ms, 2s, 500us.
 
-Binary units only (K is 1024), because memory comes in pages; a plain number is bytes.
+Sizes have binary units only (K is 1024), because memory comes in pages; a plain number is bytes.
+Durations always have their unit, because a plain number could be any, and are whole nanoseconds.
 """
 
 import re
+from fractions import Fraction
 
 from splitvisor.errors import UserError
 
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DIGITS = 15  # more than the bytes of any memory or disk have
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII | re.IGNORECASE)
+_TIMES = {"ns": 1, "us": 1000, "ms": 1000**2, "s": 1000**3}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ns|us|ms|s)", re.ASCII)
 
 
 def parse_size(text: str) -> int:
@@ -30,3 +34,22 @@ def format_size(size: int) -> str:
         if size % unit == 0:
             return f"{size // unit}{suffix}"
     raise AssertionError("every size is a multiple of one byte")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds in `text`; UserError unless it is a number with ns, us, ms or s behind it."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or len(match[1]) > _DIGITS:
+        raise UserError(f"{text!r} is not a duration: write it like 10ms, 2s or 500us")
+    duration = Fraction(match[1]) * _TIMES[match[2]]
+    if duration.denominator != 1:
+        raise UserError(f"{text!r} is finer than a nanosecond: round it")
+    return duration.numerator
+
+
+def format_duration(duration: int) -> str:
+    """The shortest exact text for nanoseconds; parse_duration gives the same number back."""
+    for unit, factor in reversed(_TIMES.items()):
+        if duration % factor == 0 and (duration or unit == "s"):
+            return f"{duration // factor}{unit}"
+    raise AssertionError("every duration is a multiple of one nanosecond")

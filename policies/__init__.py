@@ -1,0 +1,1 @@
+"""Which vCPU runs where, and for how long: pure policies, plug-ins of `splitvisor.policies`."""
