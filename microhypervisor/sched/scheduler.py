@@ -58,6 +58,7 @@ class Scheduler:
                         self._policy.remove(added, now)
                     raise PeerFault(f"vCPU {task.name}: {refusal}") from None
             self._tasks += tasks
+            self._timer.notify()  # they may be some to look after
 
     def remove(self, tasks: list[Task]) -> None:
         """Forget them; they have ended or never begun."""

@@ -63,8 +63,8 @@ class ScriptedVcpu:
         return Stop.KICKED
 
     def take_kick(self):
-        kicked = self._kicked.is_set()
-        self._kicked.clear()
+        if kicked := self._kicked.is_set():  # or one that comes right now would be lost
+            self._kicked.clear()
         return kicked
 
     def kick(self):
