@@ -1,0 +1,123 @@
+"""The balloon (virtio 1.2, 5.5): memory taken from a running guest that cooperates, and given back.
+
+It is memory management, so its queues end in the core: a Channel that serves its device on the
+session's own thread, behind the same transport, rings and log as any other. A request names pages
+by little-endian numbers; those that are not RAM of this guest, and bytes that make no whole
+number, count for nothing.
+
+Which pages are in it is recorded here, so a page given twice counts once, and `actual` in the
+configuration space is what the core counted, whatever the driver writes there. A reset empties
+the balloon: the next driver knows nothing of it, and a page that it touches comes back as zeros.
+"""
+
+import struct
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+from microhypervisor.devices.channel import ChannelClosed
+from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.errors import PeerFault
+from microhypervisor.memory.ram import PAGE, RegionKind
+from protos import io_pb2
+
+MODEL = "balloon"
+DEVICE_ID = 5
+FEATURES = 1 << 0 | 1 << 2  # MUST_TELL_HOST, DEFLATE_ON_OOM: both ask something of drivers alone
+INFLATE = 0  # the first queue; the second deflates
+QUEUE_SIZE = 128
+MINIMUM = 1 << 20  # bytes that every guest keeps: without any it could not even answer
+
+
+class Balloon:
+    """Of one guest: it keeps `actual` bytes of RAM, and is to keep `target`."""
+
+    def __init__(self, device: VirtioDevice, changed: Callable[["Balloon"], None]) -> None:
+        self.device = device
+        self._changed = changed  # called with a new target, and when it is reached
+        self._ram = [r for r in device.memory.regions if r.kind is RegionKind.RAM]
+        self.size = self.target = self.actual = sum(region.size for region in self._ram)
+        self._given = bytearray(device.memory.size // PAGE)  # by place in the memfd
+        self._lock = threading.Lock()  # taken before the device's
+
+    def set_target(self, target: int) -> None:
+        """Ask the guest to keep `target` bytes; PeerFault for what it cannot keep."""
+        if target % PAGE or not MINIMUM <= target <= self.size:
+            raise PeerFault(
+                f"guest {self.device.guest} cannot keep {target} bytes: give a multiple of {PAGE}"
+                f" from {MINIMUM} to {self.size}"
+            )
+        with self._lock:
+            self.target = target
+            self.device.change_config(self._config_space())
+        self._changed(self)
+
+    def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
+        """See Channel."""
+        for message in outgoing:
+            before, answer = self.actual, self._answer(message)
+            if self.actual == self.target != before:
+                self._changed(self)
+            yield answer
+        raise ChannelClosed("closed")
+
+    def grant(self, grant: io_pb2.Grant, fd: int) -> None:
+        """See Channel; requests are taken inline."""
+
+    def close(self) -> None:
+        """See Channel; the exchange ends with what it pulls from."""
+
+    def _answer(self, message: io_pb2.CoreMessage) -> io_pb2.ServiceMessage:
+        answer = io_pb2.ServiceMessage()
+        if message.HasField("attach"):
+            answer.attached.device_id, answer.attached.features = DEVICE_ID, FEATURES
+            answer.attached.config_space = self._config_space()
+            answer.attached.queues.extend([io_pb2.Queue(max_size=QUEUE_SIZE)] * 2)
+        elif message.HasField("reset"):
+            with self._lock, self.device.lock:
+                self._given, self.actual = bytearray(len(self._given)), self.size
+                self._show()
+        elif message.HasField("batch"):
+            answer.completions.epoch = message.batch.epoch
+            for request in message.batch.requests:
+                self._serve(request)
+                slot, generation = request.slot, request.generation
+                answer.completions.completions.add(slot=slot, generation=generation)
+        return answer
+
+    def _serve(self, request: io_pb2.Request) -> None:
+        memory, inflate = self.device.memory, request.queue == INFLATE
+        with self._lock, self.device.lock:
+            if not self.device.log.find(request.slot, request.generation):
+                return  # the guest has reset the device: these pages may be in use again
+            for address, length in self._pieces(request.payload):
+                place = memory.place(address, length)
+                assert place is not None
+                first, end = place // PAGE, (place + length) // PAGE
+                self.actual += self._given.count(1, first, end) * PAGE - inflate * length
+                self._given[first:end] = bytes([inflate]) * (end - first)
+                if inflate:
+                    memory.release(address, length)
+            self._show()
+
+    def _pieces(self, payload: bytes) -> Iterator[tuple[int, int]]:
+        """What a request names of this guest's RAM: address and bytes of each contiguous piece."""
+        pages = sorted(set(memoryview(payload)[: len(payload) & ~3].cast("I")))
+        for region in self._ram:
+            ends = (bisect_left(pages, address // PAGE) for address in (region.base, region.end))
+            inside = enumerate(pages[slice(*ends)])
+            for _, run in groupby(inside, lambda pair: pair[1] - pair[0]):
+                numbers = [page for _, page in run]
+                yield numbers[0] * PAGE, len(numbers) * PAGE
+
+    def _config_space(self) -> bytes:
+        """num_pages and actual (5.5.4), both in pages that the balloon holds."""
+        pages = ((self.size - kept) // PAGE for kept in (self.target, self.actual))
+        return struct.pack("<II", *(min(count, 0xFFFFFFFF) for count in pages))
+
+    def _show(self) -> None:
+        """Let the driver read what was counted, without an interrupt; under both locks."""
+        transport = self.device.transport
+        transport.config = self._config_space()
+        transport.config_generation = (transport.config_generation + 1) & 0xFFFFFFFF
