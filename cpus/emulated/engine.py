@@ -23,12 +23,13 @@ from unicorn import x86_const as x86
 from unicorn.unicorn import Uc, UcError
 
 from cpus.emulated import hidden
+from cpus.emulated.counter import MARK, Counter
 from cpus.emulated.interrupts import INTERRUPT_FLAG, Entry, Segment, State
 from cpus.emulated.paging import AddressSpace, NotMapped
 from cpus.kvm import abi
 from cpus.report import render
 from microhypervisor.cpu.protocol import Bus, Registers
-from microhypervisor.memory.ram import PAGE, GuestMemory, RegionKind
+from microhypervisor.memory.ram import PAGE, DirtyPages, GuestMemory, RegionKind
 
 PHYSICAL_END: Final = 1 << 40  # what Unicorn's processor addresses
 CR0_PE, CR0_ET, CR0_PG, CR4_PAE = 1 << 0, 1 << 4, 1 << 31, 1 << 5
@@ -78,6 +79,10 @@ class Engine:
         uc.ctl_exits_enabled(True)
         self._hidden = hidden.Hidden(uc)
         self._identity = self._ask_cpuid()
+        self._counter = Counter(uc)
+        self.executed = 0  # instructions, in the last run()
+        self.dirty: DirtyPages | None = None  # what writes are noted in
+        self._write_hooks: list[int] = []
         self.fault_address = 0
         hole = 0
         for region in memory.regions:
@@ -142,7 +147,7 @@ class Engine:
         uc.mem_map(0, PAGE)
         uc.mem_write(0, CPUID)
         uc.reg_write(NUMBER["rax"], 1)
-        uc.emu_start(0, 0)
+        uc.emu_start(0, 0, count=MARK)
         uc.mem_unmap(0, PAGE)
         return [uc.reg_read(NUMBER[name]) for name in CPUID_RESULT]
 
@@ -180,9 +185,11 @@ class Engine:
         """Execute at most `budget` instructions. Raises UcError when Unicorn cannot go on."""
         self._excepted = self._refused = self._unfinished = False
         self._halt = None
+        self.executed = 0
         self._emulate(budget)
         while self._unfinished:
             self._unfinished, self._finishing = False, True
+            self.executed -= 1
             self._emulate(1)
             self._finishing = False
             self._answers.clear()
@@ -203,6 +210,8 @@ class Engine:
                 self._step_over_rom_write()
             else:
                 raise
+        finally:
+            self.executed += self._counter.begun(count)
 
     def _after(self, halt: int) -> bool:
         """Whether the HLT at that linear address is the last instruction executed."""
@@ -226,6 +235,27 @@ class Engine:
     def flush(self) -> None:
         """Forget translated code."""
         self._uc.ctl_flush_tb()
+
+    def note_writes(self, dirty: DirtyPages | None) -> None:
+        """From now on, note the pages that are written; None: no longer."""
+        if dirty is self.dirty:
+            return
+        self.dirty = dirty
+        for hook in self._write_hooks:
+            self._uc.hook_del(hook)
+        self._write_hooks = []
+        ram = [region for region in self._memory.regions if region.kind is RegionKind.RAM]
+        for region in ram if dirty else []:
+            kind, begin, end = unicorn_const.UC_HOOK_MEM_WRITE, region.base, region.end - 1
+            hook = self._uc.hook_add(kind, self._on_write, region.offset - begin, begin, end)
+            self._write_hooks.append(hook)
+        self.flush()
+
+    def _on_write(
+        self, _uc: Any, _kind: int, address: int, size: int, _value: int, shift: int
+    ) -> None:
+        assert self.dirty is not None
+        self.dirty.mark(address + shift, size)
 
     def start_flat(self, registers: Registers) -> None:
         """Load the registers, with flat segments."""
@@ -267,7 +297,8 @@ class Engine:
         inner = self._hidden.read()
         cr0, _, cr2, cr3, cr4, *_ = inner.control
         self.fault_address = cr2
-        return AddressSpace(self._memory, cr0, cr3, cr4, bool(inner.flags & hidden.LONG_MODE))
+        long_mode = bool(inner.flags & hidden.LONG_MODE)
+        return AddressSpace(self._memory, self.dirty, cr0, cr3, cr4, long_mode)
 
     def state(self) -> State:
         """What an interrupt needs to know."""
@@ -325,4 +356,4 @@ class Engine:
 
     def close(self) -> None:
         """Give the engine back."""
-        del self._uc, self._hidden
+        del self._uc, self._hidden, self._counter

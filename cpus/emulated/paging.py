@@ -5,7 +5,7 @@ Unicorn gives access to physical memory only; delivering an interrupt needs line
 
 from dataclasses import dataclass
 
-from microhypervisor.memory.ram import PAGE, GuestMemory
+from microhypervisor.memory.ram import PAGE, DirtyPages, GuestMemory
 
 PRESENT, WRITABLE, LARGE = 1, 2, 1 << 7
 PAGING, PAE = 1 << 31, 1 << 5
@@ -21,6 +21,7 @@ class AddressSpace:
     """Guest memory through the control registers of one moment."""
 
     memory: GuestMemory
+    dirty: DirtyPages | None  # where writes are noted
     cr0: int
     cr3: int
     cr4: int
@@ -43,6 +44,8 @@ class AddressSpace:
             self.write(linear + cut, data[cut:])
         place = self._place(self.translate(linear), cut)
         self.memory.view[place : place + cut] = data[:cut]
+        if self.dirty is not None:
+            self.dirty.mark(place, cut)
 
     def translate(self, linear: int) -> int:
         """The physical address. Raises NotMapped."""

@@ -20,9 +20,8 @@ class Stop(Enum):
     """Why `Vcpu.run` came back."""
 
     KICKED = "kicked"  # somebody called kick()
-    HALTED = (
-        "halted"  # HLT with nothing pending; only where the back end notices (see sleeps_inside)
-    )
+    HALTED = "halted"  # HLT with nothing pending, unless the vCPU sleeps inside (Complex)
+    BUDGET = "budget"  # only of back ends that can count instructions
     TRIPLE_FAULT = "triple fault"
     FAILED = "failed"  # the CPU cannot go on; report() says why
 
@@ -67,7 +66,8 @@ class Vcpu(Protocol):
     """One virtual processor."""
 
     index: int
-    exits: int  # how often the guest came back to the core; read by anyone, written by run()
+    exits: dict[str, int]  # how often the guest came back, by reason; all there from the start;
+    # written by run(), read by anyone
     wake: Callable[[], None]  # set by the scheduler; the back end calls it when an interrupt
     # arrives for a vCPU that had returned HALTED or that waits for start-up
 
@@ -92,7 +92,7 @@ class Complex(Protocol):
 
     name: str  # of the back end
     vcpus: list[Vcpu]
-    sleeps_inside: bool  # a halted vCPU sleeps inside run() (in-kernel interrupt controller)
+    sleeps_inside: bool  # a halted vCPU sleeps inside run(): the kernel's interrupt controller
 
     def doorbell(self, address: int, value: int, eventfd: int) -> bool:
         """Signal eventfd when the guest writes `value` (4 bytes) at `address`, without an exit.
@@ -102,6 +102,12 @@ class Complex(Protocol):
 
     def interrupt_line(self, irq: int) -> Callable[[], None]:
         """A function that pulses IO-APIC pin `irq` (edge). Callable from any thread."""
+
+    def track_dirty(self, on: bool) -> None:
+        """Begin to note which pages the guest writes, with none noted yet; or end it."""
+
+    def take_dirty(self) -> bytearray:
+        """What was noted since the last time, as DirtyPages.take gives it; vCPUs may run."""
 
     def memory_changed(self) -> None:
         """The core wrote guest RAM that may hold code (loading); drop what was translated."""
@@ -119,5 +125,8 @@ class BackEnd(Protocol):
     def prepare(self) -> None:
         """Whatever the process needs once; on its main thread, before any vCPU runs."""
 
-    def __call__(self, memory: GuestMemory, vcpus: int) -> Complex:
-        """Processors for one guest. EnvironmentFault; PeerFault for a number it cannot have."""
+    def __call__(self, memory: GuestMemory, vcpus: int, kernel_irqchip: bool = False) -> Complex:
+        """Processors for one guest, interrupted by their own APICs or by those of the kernel.
+
+        EnvironmentFault; PeerFault for what it cannot have.
+        """

@@ -225,6 +225,9 @@ class VirtioDevice(ServedDevice):
                         break
             used.setdefault(entry.queue, []).append((entry.head, written))
         self.status.bytes_to_guest += total
+        if (dirty := self.memory.dirty) is not None:
+            for at, length in (segment for entry, _ in done for segment in entry.writable):
+                dirty.mark(at, length)
         wanted = False
         for index, elements in used.items():
             queue = self._queues[index]

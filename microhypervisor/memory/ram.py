@@ -8,6 +8,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -59,6 +60,26 @@ def lay_out(wanted: Iterable[tuple[RegionKind, int, int]]) -> list[Region]:
     return regions
 
 
+class DirtyPages:
+    """Which of `pages` pages were written: bit n % 8 of byte n / 8 is page n. Any thread."""
+
+    def __init__(self, pages: int) -> None:
+        self._bits = bytearray(-(-pages // 8))
+        self._lock = threading.Lock()
+
+    def mark(self, place: int, length: int) -> None:
+        """That much at `place` was written; said after the write, so that none is missed."""
+        with self._lock:
+            for page in range(place // PAGE, (place + length - 1) // PAGE + 1):
+                self._bits[page >> 3] |= 1 << (page & 7)
+
+    def take(self) -> bytearray:
+        """What was marked since the last time."""
+        with self._lock:
+            taken, self._bits = self._bits, bytearray(len(self._bits))
+        return taken
+
+
 class GuestMemory:
     """The guest-physical memory of one guest."""
 
@@ -82,6 +103,15 @@ class GuestMemory:
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.host_address = ctypes.addressof(self._anchor)
         self.view = memoryview(self._map)
+        self.dirty: DirtyPages | None = None  # what the core wrote; kept only while wanted
+
+    def track_dirty(self, on: bool) -> None:
+        """Begin to note which pages the core itself writes, with none noted yet; or end it."""
+        self.dirty = DirtyPages(self.size // PAGE) if on else None
+
+    def take_dirty(self) -> bytearray:
+        """What was noted since the last time; see DirtyPages."""
+        return (self.dirty or DirtyPages(self.size // PAGE)).take()
 
     def place(self, address: int, length: int) -> int | None:
         """Offset in `view` of guest-physical RAM [address, address + length), or None."""
@@ -96,6 +126,8 @@ class GuestMemory:
             if region.base <= address and address + len(data) <= region.end:
                 start = region.offset + address - region.base
                 self.view[start : start + len(data)] = data
+                if self.dirty is not None:
+                    self.dirty.mark(start, len(data))
                 return
         raise PeerFault(
             f"segment {address:#x}+{len(data):#x} is outside guest memory: give it more"
@@ -116,6 +148,8 @@ class GuestMemory:
         if place is None:
             return 0
         self._map.madvise(mmap.MADV_REMOVE, place, end - start)
+        if self.dirty is not None:
+            self.dirty.mark(place, end - start)
         return end - start
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ class Virtqueue:
         self._used = self._ram[used_at : used_at + 6 + 8 * size].cast("H")
         self._elements = self._ram[used_at + 4 : used_at + 4 + 8 * size].cast("I")
         self._views = [self._avail, self._used, self._elements]
+        self._used_place = used_at, 6 + 8 * size
         self._event_idx = event_idx
         self._next_avail = 0
         self._next_used = 0
@@ -118,6 +119,7 @@ class Virtqueue:
             index = (index + 1) & 0xFFFF
         self._next_used = index
         self._used[1] = index  # one aligned store publishes them all
+        self._note()
         self._fence()  # before looking whether the driver wants to know, 2.7.7.2
         if self._event_idx:
             event = self._avail[2 + self._size]
@@ -128,6 +130,7 @@ class Virtqueue:
         """Ask the driver not to ring while the core is looking anyway."""
         if not self._event_idx:  # with event index, silence is simply not moving the event
             self._used[0] = v.USED_NO_NOTIFY
+            self._note()
 
     def listen(self) -> bool:
         """Ask the driver to ring for the next chain; True if one has arrived in the meantime."""
@@ -135,8 +138,14 @@ class Virtqueue:
             self._used[2 + 4 * self._size] = self._next_avail
         else:
             self._used[0] = 0
+        self._note()
         self._fence()  # before looking once more, or both sides might miss each other
         return self.pending
+
+    def _note(self) -> None:
+        """The used ring was written."""
+        if (dirty := self._memory.dirty) is not None:
+            dirty.mark(*self._used_place)
 
     def _fence(self) -> None:
         """Order what was stored before against what is loaded after: a locked instruction does."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cpus.kvm.complex import KICK_SIGNAL, install_kick_signal, kvm_problem
+from cpus.kvm.complex import kvm_problem
+from cpus.kvm.vcpu import KICK_SIGNAL, install_kick_signal
 from microhypervisor.cpu.protocol import Complex, Registers, Stop, Vcpu
 from microhypervisor.cpu.select import choose
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out

@@ -157,4 +157,4 @@ def test_written_code_is_executed_as_written(boot):
 def test_exits_are_counted(boot):
     machine = boot(".code32; mov $100, %ecx; 1: out %al, $0x80; loop 1b; out %al, $0xf4")
     machine.finish()
-    assert machine.cpu.exits == 101
+    assert machine.cpu.exits["port"] == 101

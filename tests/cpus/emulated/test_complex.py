@@ -29,7 +29,7 @@ def test_every_hlt_is_noticed_the_first_one_too(emulate):
     machine = emulate(".code32; hlt")
     assert machine.cpu.run(machine.bus) is Stop.HALTED
     assert not machine.cpu.runnable()
-    assert machine.cpu.exits == 1
+    assert machine.cpu.exits["halt"] == 1
 
 
 def test_a_halt_with_interrupts_disabled_stays_one(emulate, long_mode, pin_5_to_vector_37):

@@ -1,4 +1,4 @@
-"""Local APIC and IO-APIC of the emulated CPU: registers and decisions, no threads and no clock.
+"""Local APIC and IO-APIC, for KVM and the emulated CPU: registers and decisions, no clock.
 
 After Intel's manual, volume 3, chapter 11, and the 82093AA data sheet, as far as guests with
 edge-triggered lines need: fixed delivery, INIT and start-up; physical and flat logical

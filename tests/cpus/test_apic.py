@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpus.emulated.apic import (
+from cpus.apic import (
     DFR,
     EOI,
     ICR_HIGH,
