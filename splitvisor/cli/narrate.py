@@ -3,6 +3,7 @@
 from protos import core_pb2 as core
 from splitvisor.supervisor import events
 from splitvisor.supervisor.deaths import Outage
+from splitvisor.units import format_size
 
 CPU_NAMES: dict[int, str] = {
     core.CPU_AUTO: "auto",
@@ -93,11 +94,16 @@ def _guest_line(event: core.Event) -> str:
     device = f"guest {event.guest}, device {event.device}"
     match event.kind:
         case core.EVENT_DEVICE_ATTACHED:
-            what = f"served by {event.service}, epoch {event.epoch}"
+            server = f"{event.service}, epoch {event.epoch}" if event.service else "the core"
+            what = f"served by {server}"
         case core.EVENT_DEVICE_LOST:
             what = f"lost {event.service}, epoch {event.epoch}"
         case core.EVENT_DEVICE_REPLAYED:
             what = f"{event.count} requests in flight were replayed"
+        case core.EVENT_BALLOON_CHANGED:
+            size = format_size(event.count)
+            reached = event.text == "reached"
+            what = f"the guest keeps {size}" if reached else f"asks the guest to keep {size}"
         case core.EVENT_DEVICE_NEEDS_RESET:
             what = f"waits for a reset: {event.text}"
         case _:

@@ -132,6 +132,8 @@ def served_by(
     device: core.DeviceStatus, service: operator.ServiceStatus | None, full: bool = True
 ) -> str:
     """`service (pid 123, epoch 2)`, shorter unless `full`; nobody while it is dead."""
+    if not device.service:
+        return "core"
     if not device.attached or service is None or service.epoch != device.epoch:
         return f"nobody ({device.service} is away)" if full else "nobody"
     if not full:

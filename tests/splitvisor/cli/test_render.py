@@ -103,6 +103,12 @@ def test_plain_values_hold_every_field_and_are_json(machine):
     assert plain["guests"][0]["rom_writes_refused"] == 0
 
 
+@pytest.mark.parametrize("full", [True, False])
+def test_a_device_without_a_service_os_is_served_by_the_core(full):
+    balloon = core.DeviceStatus(name="balloon0", model="balloon", epoch=1, attached=True)
+    assert render.served_by(balloon, None, full) == "core"
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3.0 TiB")],
