@@ -19,6 +19,7 @@ const char guest_name[] = "hostile_race";
 
 static void (*volatile task)(unsigned turn); /* of the second processor, NULL: rest */
 static volatile bool resting = true;
+static unsigned rounds;
 
 static void second_cpu(uint32_t number)
 {
@@ -93,7 +94,7 @@ static bool race_once(void (*flip)(unsigned turn), bool whole)
 
 static void race(void (*flip)(unsigned turn), bool whole)
 {
-    unsigned rounds = (unsigned)argument_number("rounds", 200), served = 0;
+    unsigned served = 0;
     trial_start();
     memset(block_buffer(&trial_disk, 0), MARK, TRIAL_BLOCK);
     trial_submit(0, BLOCK_WRITE, 0);
@@ -134,7 +135,7 @@ static void reset(unsigned turn)
 /* One submits, the other resets. */
 static void reset_storm(void)
 {
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < rounds; i++) {
         trial_start();
         set_task(reset);
         for (unsigned slot = 0; slot < TRIAL_DEPTH; slot++) {
@@ -153,7 +154,7 @@ static void toggle(unsigned turn) { virtio_write(&trial_disk.virtio, REG_QUEUE_R
 /* One submits, the other takes the queue away and gives it back. */
 static void ready_storm(void)
 {
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < rounds; i++) {
         trial_start();
         set_task(toggle);
         for (unsigned slot = 0; slot < TRIAL_DEPTH; slot++) {
@@ -169,11 +170,12 @@ static void ready_storm(void)
 int guest_main(void)
 {
     static const struct trial trials[] = {
-        {"address", address}, {"length", length},
-        {"next", next},       {"flags", flags},
-        {"index", index},     {"notify-storm", notify_storm},
+        {"address", address},         {"length", length},
+        {"next", next},               {"flags", flags},
+        {"index", index},             {"notify-storm", notify_storm},
         {"reset-storm", reset_storm}, {"ready-storm", ready_storm},
     };
+    rounds = (unsigned)argument_number("rounds", 200);
     if (cpus_start(second_cpu) < 2)
         fail("one processor cannot race");
     trial_start();

@@ -1,7 +1,5 @@
 #include "console.h"
 
-#include <stdbool.h>
-
 #include "uart.h"
 #include "virtio_console.h"
 
@@ -40,6 +38,8 @@ void console_post(const char *bytes, size_t count)
     else
         uart_write(bytes, count);
 }
+
+bool console_ready(void) { return virtio ? virtio_console_ready() : uart_ready(); }
 
 size_t console_read(char *bytes, size_t room)
 {

@@ -2,6 +2,7 @@
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Finds the console. Output polls; nothing is read yet. Without a console, output vanishes. */
@@ -15,6 +16,9 @@ void console_write(const char *bytes, size_t count);
 
 /* The same, but returns as soon as it is handed over; waits for what was posted before. */
 void console_post(const char *bytes, size_t count);
+
+/* Whether console_read would return at once. */
+bool console_ready(void);
 
 /* Waits for input; returns how many bytes were copied, at least one, at most `room`. */
 size_t console_read(char *bytes, size_t room);

@@ -36,6 +36,8 @@ void uart_write(const char *bytes, size_t count)
     }
 }
 
+bool uart_ready(void) { return port_in8(LINE_STATUS) & DATA_READY; }
+
 size_t uart_read(char *bytes, size_t room)
 {
     for (;;) {

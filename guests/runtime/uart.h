@@ -10,6 +10,8 @@ void uart_start(bool listening);
 
 void uart_write(const char *bytes, size_t count);
 
+bool uart_ready(void);
+
 /* Waits for input, halted; returns how many bytes were copied, at least one. */
 size_t uart_read(char *bytes, size_t room);
 

@@ -71,6 +71,8 @@ void virtio_console_write(const char *bytes, size_t count)
     }
 }
 
+bool virtio_console_ready(void) { return consumed != current.length || queue_ready(&receive); }
+
 size_t virtio_console_read(char *bytes, size_t room)
 {
     while (consumed == current.length) {

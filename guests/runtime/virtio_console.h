@@ -14,6 +14,8 @@ void virtio_console_write(const char *bytes, size_t count);
 /* Hands over without waiting, at most 512 bytes. */
 void virtio_console_post(const char *bytes, size_t count);
 
+bool virtio_console_ready(void);
+
 /* Waits for input; returns how many bytes were copied, at least one. */
 size_t virtio_console_read(char *bytes, size_t room);
 
