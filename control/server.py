@@ -157,9 +157,7 @@ class Control(core_pb2_grpc.CoreServicer):
         vcpu = request.vcpu if request.HasField("vcpu") else None
         guest.set_schedule(vcpu, parameters_of(request.schedule))
         kind = core_pb2.EVENT_SCHEDULE_CHANGED
-        self.core.events.emit(
-            core_pb2.Event(kind=kind, guest=guest.name, vcpus=accounts(guest))
-        )
+        self.core.events.emit(core_pb2.Event(kind=kind, guest=guest.name, vcpus=accounts(guest)))
         return self._status(guest)
 
     @_changing

@@ -5,14 +5,17 @@ checked here, once. Names become parts of socket paths, file names and host-visi
 which is why they are short and plain.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from policies.parameters import InvalidError, VcpuParameters, check
 from splitvisor.errors import UserError
-from splitvisor.units import format_size
+from splitvisor.simulate import registry
+from splitvisor.units import format_duration, format_size
 
 PAGE = 4096
 NAME_LIMIT = 32  # a Unix socket path has 107 bytes for the run directory and two names
@@ -20,6 +23,9 @@ DEFAULT_SERVICE = "service"
 DEFAULT_MEMORY = 64 << 20
 MIN_MEMORY = 2 << 20  # the first MiB holds start-up data; images start at the second
 MAX_MEMORY = 1 << 40  # far above any host that runs this, far below the processors' 46 bits
+MIN_SLICE = 500_000  # nanoseconds; a switch costs about half of it
+MAX_PCPUS = 1024  # more than any host has, and a typing error
+BALLOON = "balloon0"  # the name of the balloon of a guest that has one
 MAX_VCPUS = 255  # local APIC ids are a byte, and 0xff addresses all of them
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
@@ -47,6 +53,13 @@ class Model(StrEnum):
         return "console" if self is Model.UART else self.value
 
 
+class Irqchip(StrEnum):
+    """Who holds a guest's interrupt controllers."""
+
+    CORE = "core"
+    KERNEL = "kernel"
+
+
 class OnReset(StrEnum):
     """What becomes of a guest that asks for a reset."""
 
@@ -70,8 +83,29 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Scheduling:
+    """How vCPUs share pCPUs: `pcpus` are numbers of CPUs of the host, one for each pCPU."""
+
+    policy: str = "credit"
+    slice_ns: int = 10_000_000
+    pcpus: tuple[int, ...] = field(default_factory=lambda: tuple(sorted(os.sched_getaffinity(0))))
+
+    def __post_init__(self) -> None:
+        registry.find(self.policy)
+        if self.slice_ns < MIN_SLICE:
+            raise UserError(f"slice {format_duration(self.slice_ns)}: give at least 500us")
+        present = os.sched_getaffinity(0)
+        if not self.pcpus or not present.issuperset(self.pcpus):
+            there = ", ".join(map(str, sorted(present)))
+            raise UserError(f"pcpus {list(self.pcpus)}: name CPUs of the host, there are {there}")
+
+
+@dataclass(frozen=True, slots=True)
 class Guest:
-    """One guest; `memory` is bytes of RAM, `rom` a file mapped read-only."""
+    """One guest; `memory` is bytes of RAM, `rom` a file mapped read-only.
+
+    With a `balloon` it has one more device, which the core itself serves.
+    """
 
     name: str
     image: Path
@@ -82,12 +116,18 @@ class Guest:
     devices: tuple[Device, ...] = ()
     on_reset: OnReset = OnReset.RESTART
     rom: Path | None = None
+    balloon: bool = False
+    irqchip: Irqchip = Irqchip.CORE
+    schedule: VcpuParameters = field(default_factory=VcpuParameters)
 
     def __post_init__(self) -> None:
         check_name("guest", self.name)
         check_memory(self.memory)
         check_vcpus(self.vcpus)
-        refuse_duplicates(f"guest {self.name}: device", (device.name for device in self.devices))
+        if self.irqchip is Irqchip.KERNEL and self.cpu is CpuChoice.EMULATED:
+            raise UserError("the emulated CPU has no kernel's irqchip: leave it out, or take KVM")
+        names = [device.name for device in self.devices] + [BALLOON] * self.balloon
+        refuse_duplicates(f"guest {self.name}: device", names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +137,8 @@ class Machine:
     name: str
     guests: tuple[Guest, ...]
     services: tuple[str, ...] = (DEFAULT_SERVICE,)
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    memory_budget: int = 0  # bytes for all guests together; 0: what the host has to spare
 
     def __post_init__(self) -> None:
         check_name("machine", self.name)
@@ -105,12 +147,21 @@ class Machine:
         refuse_duplicates("service OS", self.services)
         refuse_duplicates("guest", (guest.name for guest in self.guests))
         for guest in self.guests:
+            check_schedule(f"guest {guest.name}", guest.schedule, len(self.scheduling.pcpus))
             for device in guest.devices:
                 if device.service not in self.services:
                     raise UserError(
                         f"guest {guest.name}: device {device.name} is served by {device.service}, "
                         f"which is not among the service OSes ({', '.join(self.services)})"
                     )
+
+
+def check_schedule(what: str, parameters: VcpuParameters, pcpus: int) -> None:
+    """UserError unless a vCPU of a machine with so many pCPUs can have these parameters."""
+    try:
+        check(parameters, pcpus)
+    except InvalidError as error:
+        raise UserError(f"{what}: {error}") from None
 
 
 def check_name(what: str, name: str) -> None:

@@ -3,6 +3,12 @@
     [machine]                             # may be left out
     name = "lab"                          # default: the file's name without its ending
     services = ["service", "storage"]     # service OSes; the first serves what names none
+    memory_budget = "8G"                  # for all guests together; default: what is available
+
+    [scheduler]                           # may be left out
+    policy = "credit"                     # round_robin, credit, deadline, or one you installed
+    slice = "10ms"                        # a vCPU's turn while others wait
+    pcpus = [0, 1]                        # host CPUs, a pCPU on each; or how many
 
     [guests.web]
     image = "blockcheck.elf"              # the one key that a guest must have
@@ -12,6 +18,9 @@
     cpu = "auto"                          # auto, kvm, emulated
     on_reset = "restart"                  # restart, stop
     rom = "table.bin"                     # mapped read-only at 0xc0000000
+    balloon = true                        # default: false; `splitvisor balloon` moves it
+    irqchip = "core"                      # core, kernel
+    schedule = { weight = 256, cap = 0, budget = "2ms", period = "10ms", affinity = [0] }
     console = "log:path=web.log"          # default: terminal; false: none
     com1 = false                          # default: terminal
     entropy = "system"                    # default: system
@@ -40,16 +49,20 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 from drivers import registry, spec
 from drivers.interface import DriverError
 from drivers.options import nearest
+from policies.parameters import VcpuParameters
 from splitvisor import machine as m
 from splitvisor.errors import UserError
 from splitvisor.image.file import read_file
-from splitvisor.units import parse_size
+from splitvisor.units import parse_duration, parse_size
 
 T = TypeVar("T")
 
-_MACHINE_KEYS = ("name", "services")
+_MACHINE_KEYS = ("name", "services", "memory_budget")
+_SCHEDULER_KEYS = ("policy", "slice", "pcpus")
+_SCHEDULE_KEYS = ("weight", "cap", "budget", "period", "affinity")
 _GUEST_KEYS = (
-    *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom"),
+    *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom", "irqchip", "schedule"),
+    "balloon",
     *("console", "com1", "entropy", "disks"),
 )
 # Key, name and model of the devices that every guest has unless it is told not to, and the spec.
@@ -96,18 +109,67 @@ class _Reader:
         self.services: tuple[str, ...] = (m.DEFAULT_SERVICE,)
 
     def machine(self, document: Mapping[str, Any]) -> m.Machine:
-        self.known_keys("", document, ("machine", "guests"))
+        self.known_keys("", document, ("machine", "scheduler", "guests"))
         settings = self.table("machine", document.get("machine", {}))
         self.known_keys("machine", settings, _MACHINE_KEYS)
         name = self.typed("machine.name", settings.get("name", self.path.stem), str)
         with self.at("machine.name"):
             m.check_name("machine", name)
         self.services = self.service_names(settings)
+        budget = 0
+        if "memory_budget" in settings:
+            budget = self.size("machine.memory_budget", settings["memory_budget"])
+        scheduling = self.scheduling(self.table("scheduler", document.get("scheduler", {})))
         guests = self.table("guests", document.get("guests", {}))
         if not guests:
             self.fail("guests", "there is no guest: add a table like [guests.web]")
         built = tuple(self.guest(f"guests.{key}", key, value) for key, value in guests.items())
-        return m.Machine(name, built, self.services)
+        for guest in built:
+            with self.at(f"guests.{guest.name}.schedule"):
+                m.check_schedule(f"guest {guest.name}", guest.schedule, len(scheduling.pcpus))
+        return m.Machine(name, built, self.services, scheduling, budget)
+
+    def scheduling(self, table: Mapping[str, Any]) -> m.Scheduling:
+        self.known_keys("scheduler", table, _SCHEDULER_KEYS)
+        settings: dict[str, Any] = {}
+        if "policy" in table:
+            settings["policy"] = self.typed("scheduler.policy", table["policy"], str)
+        if "slice" in table:
+            settings["slice_ns"] = self.duration("scheduler.slice", table["slice"])
+        if "pcpus" in table:
+            settings["pcpus"] = self.pcpus("scheduler.pcpus", table["pcpus"])
+        with self.at("scheduler"):
+            return m.Scheduling(**settings)
+
+    def pcpus(self, key: str, value: Any) -> tuple[int, ...]:
+        """Host CPUs as listed; for a number, that many, each host CPU in turn."""
+        if type(value) is not int:
+            return self.numbers(key, value)
+        if not 1 <= value <= m.MAX_PCPUS:
+            self.fail(key, f"{value}: give 1 to {m.MAX_PCPUS}")
+        host = m.Scheduling().pcpus
+        return tuple(host[i % len(host)] for i in range(value))
+
+    def schedule(self, key: str, value: Any) -> VcpuParameters:
+        table = self.table(key, value)
+        self.known_keys(key, table, _SCHEDULE_KEYS)
+        settings: dict[str, Any] = {}
+        for name in ("weight", "cap"):
+            if name in table:
+                settings[name] = self.typed(f"{key}.{name}", table[name], int)
+        for name in ("budget", "period"):
+            if name in table:
+                settings[f"{name}_ns"] = self.duration(f"{key}.{name}", table[name])
+        if "affinity" in table:
+            settings["affinity"] = frozenset(self.numbers(f"{key}.affinity", table["affinity"]))
+        return VcpuParameters(**settings)
+
+    def numbers(self, key: str, value: Any) -> tuple[int, ...]:
+        return tuple(self.typed(key, number, int) for number in self.typed(key, value, list))
+
+    def duration(self, key: str, value: Any) -> int:
+        with self.at(key):
+            return parse_duration(self.typed(key, value, str))
 
     def service_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         key = "machine.services"
@@ -136,6 +198,9 @@ class _Reader:
             "vcpus": self.vcpus,
             "cpu": lambda key, value: self.choice(key, value, m.CpuChoice),
             "on_reset": lambda key, value: self.choice(key, value, m.OnReset),
+            "balloon": lambda key, value: self.typed(key, value, bool),
+            "irqchip": lambda key, value: self.choice(key, value, m.Irqchip),
+            "schedule": self.schedule,
         }
         for setting, reader in readers.items():
             if setting in table:
@@ -196,10 +261,14 @@ class _Reader:
         return self.root / self.typed(key, value, str)
 
     def memory(self, key: str, value: Any) -> int:
+        size = self.size(key, value)
         with self.at(key):
-            size = value if type(value) is int else parse_size(self.typed(key, value, str))
             m.check_memory(size)
         return size
+
+    def size(self, key: str, value: Any) -> int:
+        with self.at(key):
+            return value if type(value) is int else parse_size(self.typed(key, value, str))
 
     def vcpus(self, key: str, value: Any) -> int:
         count = self.typed(key, value, int)

@@ -84,7 +84,7 @@ class Scheduler:
             self._dispatch(now)
 
     def set_policy(self, name: str, slice_ns: int) -> None:
-        """Have another policy decide from now on; PeerFault, and the old one stays, if it cannot."""
+        """Have another policy decide from now on; PeerFault if it cannot, and the old one stays."""
         with self._lock:
             policy, now = self._make(name, slice_ns), time.monotonic_ns()
             for task in self._tasks:

@@ -29,7 +29,7 @@ class Task:
     def __init__(self, name: str, vcpu: Vcpu, sleeps_inside: bool, parameters: Parameters) -> None:
         self.name = name
         self.vcpu = vcpu
-        self.sleeps_inside = sleeps_inside  # run(), so that its halts are not seen; see scheduler.py
+        self.sleeps_inside = sleeps_inside  # its halts are not seen: see scheduler.py
         self.parameters = parameters
         self.account = Account(time.monotonic_ns())
         self.pcpu: Pcpu | None = None  # where it runs, or ran last

@@ -2,12 +2,14 @@
 
 import os
 import select
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from drivers.options import nearest
+from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.errors import UserError
@@ -68,6 +70,37 @@ def kill_service(machine: Running, service: str) -> operator.KillServiceReply:
     request = operator.KillServiceRequest(name=service)
     reply: operator.KillServiceReply = _ask(machine, "KillService", request, ANSWER)
     return reply
+
+
+def set_policy(machine: Running, policy: str, slice_ns: int) -> core.SchedulerStatus:
+    """Another policy or slice; what is empty or 0 stays as it is."""
+    request = core.PolicyConfig(policy=policy, slice_ns=slice_ns)
+    reply: core.SchedulerStatus = _ask(machine, "SetPolicy", request, ANSWER)
+    return reply
+
+
+def set_schedule(machine: Running, request: operator.SetScheduleRequest) -> core.GuestStatus:
+    """Other parameters for a guest's vCPUs."""
+    reply: core.GuestStatus = _ask(machine, "SetSchedule", request, ANSWER)
+    return reply
+
+
+def set_balloon(machine: Running, guest: str, target: int) -> core.GuestStatus:
+    """Another target, in bytes that the guest is to keep; answers before it is reached."""
+    request = core.BalloonRequest(guest=guest, target=target)
+    reply: core.GuestStatus = _ask(machine, "SetBalloon", request, ANSWER)
+    return reply
+
+
+def events(machine: Running, accounting_ms: int) -> Iterator[core.Event]:
+    """What happens from now on, until the machine ends."""
+    with rpc.channel(machine.operator_socket) as channel:
+        stub = operator_grpc.OperatorStub(channel)
+        try:
+            yield from stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise rpc.failure(f"machine {machine.name}", error) from None
 
 
 def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:

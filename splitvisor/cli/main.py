@@ -14,11 +14,15 @@ from pathlib import Path
 
 import click
 
+from splitvisor.cli.balloon import balloon
 from splitvisor.cli.demo import demo
+from splitvisor.cli.events import events
 from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.ps import ps
 from splitvisor.cli.run import run
+from splitvisor.cli.sched import sched
 from splitvisor.cli.service import service
+from splitvisor.cli.simulate_schedule import simulate_schedule
 from splitvisor.cli.status import INTERRUPTED, MACHINE_FAILED, MISTAKE
 from splitvisor.cli.stop import stop
 from splitvisor.cli.up import up
@@ -59,12 +63,13 @@ def cli(context: click.Context, run_root: Path | None) -> None:
       splitvisor run build/guests/blockcheck --disk file:path=disk.img -- depth=32
       splitvisor up machine.toml                      several guests from a file
       splitvisor ps                                   what runs, and what serves it
+      splitvisor sched set /web --weight 512          give a guest twice the default share
       splitvisor service kill                         kill the drivers; the guests will not notice
     """
     context.obj = run_root or default_root()
 
 
-for command in (run, up, ps, stop, service, demo):
+for command in (run, up, ps, stop, sched, balloon, events, service, demo, simulate_schedule):
     cli.add_command(command)
 
 

@@ -91,8 +91,14 @@ def _guest_line(event: core.Event) -> str:
         return f"guest {event.guest}: {_GUEST_LINES[event.kind]}{missed}"
     if event.kind == core.EVENT_GUEST_ENDED:
         return f"guest {event.guest}: ended, {end_of(event.end_reason, event.exit_status)}{missed}"
+    if event.kind == core.EVENT_POLICY_CHANGED:
+        return f"scheduling policy: {event.text}{missed}"
+    if event.kind == core.EVENT_SCHEDULE_CHANGED:
+        return f"guest {event.guest}: scheduled otherwise{missed}"
     device = f"guest {event.guest}, device {event.device}"
     match event.kind:
+        case core.EVENT_BALLOON_CHANGED:
+            what = f"target {format_size(event.count)} {event.text}"
         case core.EVENT_DEVICE_ATTACHED:
             server = f"{event.service}, epoch {event.epoch}" if event.service else "the core"
             what = f"served by {server}"

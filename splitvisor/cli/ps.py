@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from splitvisor.cli import client, render
+from splitvisor.cli import client, render, render_sched
 from splitvisor.cli.launch import note
 from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import running
@@ -39,4 +39,5 @@ def ps(root: Path, as_json: bool) -> None:
         for status in machines:
             console.print(render.title(status), style="bold", soft_wrap=True)
             console.print(render.guests_table(status), "")
+            console.print(render_sched.vcpus_table(status), "")
             console.print(render.devices_table(status, console.width), "")

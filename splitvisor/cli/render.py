@@ -64,20 +64,29 @@ def title(machine: operator.MachineStatus) -> str:
 
 def guests_table(machine: operator.MachineStatus) -> Table:
     """One line per guest."""
-    table = _table(
-        ("guest", "state", "cpu", "memory", "vcpus", "exits"),
-        right=("memory", "vcpus", "exits"),
+    rows = table(
+        ("guest", "state", "cpu", "memory", "resident", "vcpus", "exits"),
+        right=("memory", "resident", "vcpus", "exits"),
     )
     for guest in machine.guests:
-        table.add_row(
+        rows.add_row(
             guest.name,
             state_text(guest),
             CPU_NAMES[guest.cpu],
-            format_size(guest.memory),
+            memory_text(guest),
+            bytes_text(guest.resident),
             str(len(guest.vcpus)),
             f"{sum(vcpu.exits for vcpu in guest.vcpus):,}",
         )
-    return table
+    return rows
+
+
+def memory_text(guest: core.GuestStatus) -> str:
+    """What a guest has, and with a balloon what it keeps and is to keep."""
+    if not guest.balloon_target:
+        return format_size(guest.memory)
+    kept, wanted = bytes_text(guest.balloon_actual), bytes_text(guest.balloon_target)
+    return f"{kept} of {format_size(guest.memory)}, asked for {wanted}"
 
 
 def devices_table(machine: operator.MachineStatus, width: int) -> Table:
@@ -87,7 +96,7 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
     services = {service.name: service for service in machine.services}
     devices = [(guest.name, device) for guest in machine.guests for device in guest.devices]
     remarked = wide and any(_remarks(device) for _, device in devices)
-    table = _table((*columns, *(["remarks"] if remarked else [])), right=_COUNTS)
+    rows = table((*columns, *(["remarks"] if remarked else [])), right=_COUNTS)
     for guest, device in devices:
         row = [f"{guest}/{device.name}"]
         row += [device.model] if wide else []
@@ -99,13 +108,13 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
             str(device.in_flight),
             str(device.replayed),
         ]
-        table.add_row(*row, *([_remarks(device)] if remarked else []))
-    return table
+        rows.add_row(*row, *([_remarks(device)] if remarked else []))
+    return rows
 
 
 def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
     """One line per service OS."""
-    table = _table(
+    rows = table(
         (
             *("machine", "service", "state", "pid", "epoch", "uptime"),
             *("deaths", "last death", "last outage"),
@@ -114,7 +123,7 @@ def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
     )
     for machine in machines:
         for service in machine.services:
-            table.add_row(
+            rows.add_row(
                 machine.name,
                 service.name,
                 operator.ServiceState.Name(service.state).removeprefix("SERVICE_").lower(),
@@ -125,7 +134,7 @@ def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
                 service.last_death or "-",
                 f"{service.last_outage_ms:.0f} ms" if service.last_outage_ms else "-",
             )
-    return table
+    return rows
 
 
 def served_by(
@@ -147,15 +156,18 @@ def _remarks(device: core.DeviceStatus) -> str:
     return "; ".join(filter(None, (reset, dropped)))
 
 
-def _table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
+def table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    """An empty table; what is to the `right` are numbers."""
+    made = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=column != "remarks")
-    return table
+        made.add_column(column, justify=justify, overflow="fold", no_wrap=column != "remarks")
+    return made
 
 
 def _plain_field(field: Any, value: Any) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return dict(value)
     if field.is_repeated:
         return [_plain_value(field, item) for item in value]
     return _plain_value(field, value)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from policies.parameters import VcpuParameters
 from protos import core_pb2 as core
 from splitvisor.errors import UserError
 from splitvisor.image import acpi, elf, layout, pvh
 from splitvisor.image.cmdline import command_line
 from splitvisor.image.file import read_file
-from splitvisor.machine import CpuChoice, Device, Guest, Model
+from splitvisor.machine import BALLOON, CpuChoice, Guest, Irqchip, Model
 
 CHUNK = 2 << 20  # what the contract allows in one message
 
@@ -84,6 +85,8 @@ def build(guest: Guest) -> BuiltGuest:
         registers=pvh.registers(image.entry),
         devices=devices,
         power_ports=power_ports(),
+        schedule=schedule(guest.schedule),
+        kernel_irqchip=guest.irqchip is Irqchip.KERNEL,
     )
     notes = (
         f"image {image.name}: {len(image.segments)} segments, entry {image.entry:#x}",
@@ -93,9 +96,19 @@ def build(guest: Guest) -> BuiltGuest:
 
 
 def place_devices(guest: Guest) -> list[core.DeviceConfig]:
-    """The guest's devices with registers and interrupt, in the order given."""
+    """The guest's devices with registers and interrupt, in the order given, then its balloon."""
     virtio_places = iter(enumerate(layout.VIRTIO_IRQS))
     serial_places = iter(SERIAL_PORTS)
+
+    def place_virtio(config: core.DeviceConfig) -> None:
+        place = next(virtio_places, None)
+        if place is None:
+            limit = len(layout.VIRTIO_IRQS)
+            _no_place(guest, config.name, f"a guest has at most {limit} virtio devices")
+        index, irq = place
+        base = layout.VIRTIO_BASE + index * layout.VIRTIO_STRIDE
+        config.virtio.CopyFrom(core.VirtioMmio(base=base, irq=irq))
+
     placed = []
     for device in guest.devices:
         config = core.DeviceConfig(
@@ -108,19 +121,27 @@ def place_devices(guest: Guest) -> list[core.DeviceConfig]:
         if device.model is Model.UART:
             ports = next(serial_places, None)
             if ports is None:
-                _no_place(guest, device, f"a guest has at most {len(SERIAL_PORTS)} UARTs")
+                _no_place(guest, device.name, f"a guest has at most {len(SERIAL_PORTS)} UARTs")
             base, irq = ports
             config.ports.CopyFrom(core.PortRange(base=base, count=SERIAL_PORT_COUNT, irq=irq))
         else:
-            place = next(virtio_places, None)
-            if place is None:
-                limit = len(layout.VIRTIO_IRQS)
-                _no_place(guest, device, f"a guest has at most {limit} virtio devices")
-            index, irq = place
-            base = layout.VIRTIO_BASE + index * layout.VIRTIO_STRIDE
-            config.virtio.CopyFrom(core.VirtioMmio(base=base, irq=irq))
+            place_virtio(config)
         placed.append(config)
+    if guest.balloon:
+        placed.append(core.DeviceConfig(name=BALLOON, model="balloon", inline_payload=True))
+        place_virtio(placed[-1])
     return placed
+
+
+def schedule(parameters: VcpuParameters) -> core.Schedule:
+    """How each of its vCPUs is scheduled."""
+    return core.Schedule(
+        weight=parameters.weight,
+        cap=parameters.cap,
+        budget_ns=parameters.budget_ns,
+        period_ns=parameters.period_ns,
+        affinity=sorted(parameters.affinity),
+    )
 
 
 def power_ports() -> list[core.PowerPort]:
@@ -149,5 +170,5 @@ def _read_rom(guest: Guest) -> bytes:
     return data + bytes(-len(data) % layout.PAGE)
 
 
-def _no_place(guest: Guest, device: Device, why: str) -> NoReturn:
-    raise UserError(f"guest {guest.name}: no place for device {device.name}: {why}")
+def _no_place(guest: Guest, device: str, why: str) -> NoReturn:
+    raise UserError(f"guest {guest.name}: no place for device {device}: {why}")

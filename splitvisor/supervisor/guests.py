@@ -12,6 +12,7 @@ import trio
 
 from drivers.options import nearest
 from protos import core_pb2 as core
+from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.image.builder import BuiltGuest
 from splitvisor.machine import Guest, OnReset
@@ -92,6 +93,41 @@ class GuestKeeper:
         except grpc.RpcError as error:
             raise rpc.failure(f"guest {name}: the core", error) from None
         await self.wait(name)
+
+    async def set_schedule(self, request: operator.SetScheduleRequest) -> core.GuestStatus:
+        """Schedule a guest's vCPUs otherwise; UserError if that cannot be, or there is none."""
+        status = await self._status(request.guest)
+        said = request.vcpu if request.HasField("vcpu") else 0
+        if said >= len(status.vcpus):
+            raise UserError(f"guest {status.name} has vCPUs 0 to {len(status.vcpus) - 1}")
+        wanted = core.ScheduleRequest(guest=status.name, schedule=status.vcpus[said].schedule)
+        if request.HasField("vcpu"):
+            wanted.vcpu = request.vcpu
+        for name in ("weight", "cap", "budget_ns", "period_ns"):
+            if request.HasField(name):
+                setattr(wanted.schedule, name, getattr(request, name))
+        if request.HasField("affinity"):
+            del wanted.schedule.affinity[:]
+            wanted.schedule.affinity.extend(request.affinity.pcpus)
+        return await self._change(self._stub.SetSchedule, wanted, status.name)
+
+    async def set_balloon(self, request: core.BalloonRequest) -> core.GuestStatus:
+        """Take memory from a guest or give it back; UserError if that cannot be."""
+        await self._status(request.guest)
+        return await self._change(self._stub.SetBalloon, request, request.guest)
+
+    async def _status(self, name: str) -> core.GuestStatus:
+        for status in await self.statuses():
+            if status.name == name:
+                return status
+        raise UserError(f"no guest {name!r}{nearest(name, self._plans)}")
+
+    async def _change(self, method: Any, request: Any, name: str) -> core.GuestStatus:
+        try:
+            reply: core.GuestStatus = await rpc.call(method, request, CALL_DEADLINE)
+        except grpc.RpcError as error:
+            raise rpc.failure(f"guest {name}: the core", error) from None
+        return reply
 
     async def stop_all(self) -> None:
         """End every guest that has not; failures do not matter any more."""

@@ -3,20 +3,24 @@
 Requests arrive on gRPC's threads and are carried out in trio, where the supervisor lives.
 """
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import grpc
 import trio
 
+from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.errors import UserError
 from splitvisor.supervisor.failure import MachineError
 
 THREADS = 8  # operators at once; a waiting Stop holds one
+FOLLOWERS = 4  # of events; each holds one of the threads, and a watcher of the core's
 STOP_GRACE = 1.0  # seconds for answers that are on their way
 
 _Reply = TypeVar("_Reply")
@@ -37,6 +41,18 @@ class Operated(Protocol):
     async def kill_service(self, name: str) -> tuple[int, int]:
         """The pid and epoch of the incarnation that was killed."""
 
+    async def set_policy(self, request: core.PolicyConfig) -> core.SchedulerStatus:
+        """Have another policy schedule all vCPUs."""
+
+    async def set_schedule(self, request: operator.SetScheduleRequest) -> core.GuestStatus:
+        """Schedule a guest's vCPUs otherwise."""
+
+    async def set_balloon(self, request: core.BalloonRequest) -> core.GuestStatus:
+        """Take memory from a guest, or give it back."""
+
+    def events(self, request: core.WatchRequest) -> Any:
+        """The core's events from now on: a gRPC call to iterate, or cancel."""
+
 
 class OperatorServer(operator_grpc.OperatorServicer):
     """Serves from `start` to `stop`."""
@@ -44,6 +60,7 @@ class OperatorServer(operator_grpc.OperatorServicer):
     def __init__(self, operated: Operated, path: Path) -> None:
         self._operated = operated
         self._path = path
+        self._followers = threading.Semaphore(FOLLOWERS)
         self._token = trio.lowlevel.current_trio_token()
         self._server = grpc.server(ThreadPoolExecutor(THREADS))
         operator_grpc.add_OperatorServicer_to_server(self, self._server)
@@ -79,6 +96,41 @@ class OperatorServer(operator_grpc.OperatorServicer):
         """See operator.proto."""
         pid, epoch = self._in_trio(context, self._operated.kill_service, request.name)
         return operator.KillServiceReply(pid=pid, epoch=epoch)
+
+    def SetPolicy(
+        self, request: core.PolicyConfig, context: grpc.ServicerContext
+    ) -> core.SchedulerStatus:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.set_policy, request)
+
+    def SetSchedule(
+        self, request: operator.SetScheduleRequest, context: grpc.ServicerContext
+    ) -> core.GuestStatus:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.set_schedule, request)
+
+    def SetBalloon(
+        self, request: core.BalloonRequest, context: grpc.ServicerContext
+    ) -> core.GuestStatus:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.set_balloon, request)
+
+    def Events(
+        self, request: core.WatchRequest, context: grpc.ServicerContext
+    ) -> Iterator[core.Event]:
+        """See operator.proto."""
+        if not self._followers.acquire(blocking=False):
+            text = f"{FOLLOWERS} follow this machine's events already: end one"
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        try:
+            messages = self._operated.events(request)
+            context.add_callback(messages.cancel)
+            messages.initial_metadata()
+            context.send_initial_metadata(())  # the watch has begun: what follows is not missed
+            with suppress(grpc.RpcError):  # the core or the follower is gone
+                yield from messages
+        finally:
+            self._followers.release()
 
     def _in_trio(
         self,

@@ -21,6 +21,7 @@ from protos import core_pb2 as core
 from protos import core_pb2_grpc as core_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
+from splitvisor.machine import Machine
 from splitvisor.supervisor import ending, events, rpc
 from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
 from splitvisor.supervisor.failure import MachineError, one_failure
@@ -72,6 +73,16 @@ async def supervise(
     return supervisor.reason
 
 
+def core_options(machine: Machine) -> list[str]:
+    """What the core of this machine is started with, besides its socket."""
+    scheduling = machine.scheduling
+    options = ["--policy", scheduling.policy, "--slice", str(scheduling.slice_ns)]
+    options += ["--pcpus", ",".join(map(str, scheduling.pcpus))]
+    if machine.memory_budget:
+        options += ["--memory-budget", str(machine.memory_budget)]
+    return options
+
+
 class Supervisor:
     """A machine that runs."""
 
@@ -79,6 +90,7 @@ class Supervisor:
         self, plan: Plan, directory: RunDirectory, stdio: Stdio, report: events.Report
     ) -> None:
         self.reason = ""
+        self._machine = plan.machine
         self._directory = directory
         self._report = report
         self._core: Child | None = None
@@ -134,6 +146,7 @@ class Supervisor:
 
     async def status(self) -> operator.MachineStatus:
         """Everything there is to know of the machine now."""
+        description = await self._call(self._stub.Describe, core.DescribeRequest())
         return operator.MachineStatus(
             name=self._directory.name,
             supervisor_pid=os.getpid(),
@@ -141,7 +154,27 @@ class Supervisor:
             run_dir=str(self._directory.path),
             services=[service.status() for service in self._services.values()],
             guests=await self.guests.statuses(),
+            scheduler=await self._call(self._stub.DescribeScheduler, core.SchedulerRequest()),
+            memory_budget=description.memory_budget,
+            memory_used=description.memory_used,
         )
+
+    async def set_policy(self, request: core.PolicyConfig) -> core.SchedulerStatus:
+        """Have another policy, or one with another slice, schedule all vCPUs."""
+        reply: core.SchedulerStatus = await self._call(self._stub.SetPolicy, request)
+        return reply
+
+    async def set_schedule(self, request: operator.SetScheduleRequest) -> core.GuestStatus:
+        """Schedule a guest's vCPUs otherwise; UserError if that cannot be."""
+        return await self.guests.set_schedule(request)
+
+    async def set_balloon(self, request: core.BalloonRequest) -> core.GuestStatus:
+        """Take memory from a guest or give it back; UserError if that cannot be."""
+        return await self.guests.set_balloon(request)
+
+    def events(self, request: core.WatchRequest) -> Any:
+        """The core's events from now on: a gRPC call to iterate, or cancel."""
+        return self._stub.WatchEvents(request)
 
     async def stop_guest(self, name: str) -> None:
         """End one guest; UserError if there is none of that name."""
@@ -187,7 +220,7 @@ class Supervisor:
     async def _start_core(self) -> None:
         self._core = spawn(
             "microhypervisor",
-            ["--listen", str(self._directory.core_socket)],
+            [*("--listen", str(self._directory.core_socket)), *core_options(self._machine)],
             self._directory.log("core"),
             Stdio(subprocess.DEVNULL, subprocess.DEVNULL),
             child_environment(),

@@ -257,9 +257,10 @@ def test_the_halted_and_the_paused_end_when_told(machine):
     m = machine(1)
     halted, paused = m.start(ScriptedVcpu(0, halts), ScriptedVcpu(1))
     m.scheduler.pause([paused])
-    eventually(lambda: halted.account.state is State.HALTED and paused.account.state is State.PAUSED)
+    accounts = [halted.account, paused.account]
+    eventually(lambda: [a.state for a in accounts] == [State.HALTED, State.PAUSED])
     m.close()
-    assert [halted.account.state, paused.account.state] == [State.ENDED] * 2
+    assert [a.state for a in accounts] == [State.ENDED] * 2
 
 
 def parked(index=0, script=None):

@@ -1,0 +1,33 @@
+"""`splitvisor balloon`: take memory from a running guest, or give it back."""
+
+from pathlib import Path
+
+import click
+
+from splitvisor.cli import client
+from splitvisor.errors import UserError
+from splitvisor.units import format_size, parse_size
+
+
+@click.command()
+@click.argument("target", metavar="[MACHINE]/GUEST")
+@click.argument("size")
+@click.pass_obj
+def balloon(root: Path, target: str, size: str) -> None:
+    """Ask a guest to keep SIZE of its memory and give the rest back, or let it have more again.
+
+    The guest must have a balloon ('balloon = true' in the machine file) and a driver for it, and it
+    gives memory back as fast as it likes: 'splitvisor ps' shows what was asked for, what it keeps,
+    and what the host really holds for it.
+
+    \b
+    Examples:
+      splitvisor balloon lab/web 32M
+      splitvisor balloon /web 64M
+    """
+    machine, guest = client.split_name(target)
+    if not guest:
+        raise UserError(f"{target!r} names no guest: write MACHINE/GUEST, or /GUEST")
+    status = client.set_balloon(client.choose(root, machine), guest, parse_size(size))
+    kept, wanted = format_size(status.balloon_actual), format_size(status.balloon_target)
+    click.echo(f"{status.name}: keeps {kept}, asked to keep {wanted}")
