@@ -11,11 +11,32 @@
 struct block_device trial_disk;
 static const char *current = "";
 
+static void wait_for_gate(void)
+{
+    static struct block_device gate;
+    const struct block_options options = {
+        .number = (unsigned)argument_number("gate", 0), .depth = 1, .buffer = SECTOR,
+        .interrupts = true};
+    int slot;
+    if (options.number == 0)
+        return;
+    if (!block_start(&gate, &options))
+        fail("gate: %s", gate.problem);
+    while (*(volatile uint8_t *)block_buffer(&gate, 0) == 0) {
+        block_submit(&gate, 0, BLOCK_READ, 0, SECTOR);
+        block_publish(&gate);
+        if (!block_wait(&gate, &slot))
+            fail("gate: %s", gate.problem);
+    }
+    virtio_reset(&gate.virtio);
+}
+
 int trials_run(const struct trial *trials, unsigned count)
 {
     char wanted[32];
     unsigned done = 0;
     argument_text("mode", "", wanted, sizeof wanted);
+    wait_for_gate();
     for (unsigned i = 0; i < count; i++) {
         if (wanted[0] && !same_text(trials[i].name, wanted))
             continue;

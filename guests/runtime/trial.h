@@ -17,7 +17,8 @@ struct trial {
 };
 
 /* Runs the trial of the argument `mode`, or all of them without one, saying
- * `<guest>: <name>: ok` after each. The guest's exit status. */
+ * `<guest>: <name>: ok` after each. With gate=<disk number>, it first waits, mostly halted, until
+ * somebody outside has made that disk's first byte other than 0. The guest's exit status. */
 int trials_run(const struct trial *trials, unsigned count);
 
 /* Ends the guest: `<guest>: FAIL <trial>: <message>`. */
