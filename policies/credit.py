@@ -80,7 +80,7 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         account.charged, account.woken = now, False
 
     def change(self, task: T, parameters: Parameters, now: int) -> None:
-        """A vCPU that gets a cap begins with a full bucket."""
+        """A vCPU that gets a cap begins with a window's worth."""
         super().change(task, parameters, now)
         self._fill(self._accounts[task], now)
 
@@ -188,11 +188,12 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         if not account.capped:
             return
         cap = account.parameters.cap
-        full = CAP_WINDOWS * CAP_WINDOW_NS * cap
+        window = CAP_WINDOW_NS * cap
         if account.stamp is None:
-            account.tokens = full
+            account.tokens = window
         else:
-            account.tokens = min(full, account.tokens + (now - account.stamp) * cap)
+            tokens = account.tokens + (now - account.stamp) * cap
+            account.tokens = min(tokens, CAP_WINDOWS * window)
         account.stamp = now
 
     def _enqueue(self, account: CreditAccount[T], now: int) -> None:

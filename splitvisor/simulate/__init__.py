@@ -1,0 +1,1 @@
+"""Scheduling policies in virtual time: the code that the core runs, without guests."""
