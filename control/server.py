@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import grpc
 
-from control.status import accounts, scheduler_status, status_of
+from control.status import accounts, balloon_of, scheduler_status, status_of
 from microhypervisor.build import parameters_of
 from microhypervisor.core import Core
 from microhypervisor.cpu.select import problem_of
@@ -163,7 +163,7 @@ class Control(core_pb2_grpc.CoreServicer):
     @_changing
     def SetBalloon(self, request: core_pb2.BalloonRequest) -> Status:
         guest = self.core.find(request.guest)
-        balloon = self.core.directory.balloon_of(guest.name)
+        balloon = balloon_of(self.core.directory, guest.name)
         if balloon is None:
             missing = f"guest {guest.name} has no balloon: start it with one"
             raise PeerFault(missing, Refusal.WRONG_STATE)

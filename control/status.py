@@ -2,6 +2,7 @@
 
 import time
 
+from channels.balloon import Balloon
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.guest import Guest
@@ -16,7 +17,7 @@ _CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
 
 def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus:
     """A snapshot; counters may be a few requests apart."""
-    end, balloon = guest.end, directory.balloon_of(guest.name)
+    end, balloon = guest.end, balloon_of(directory, guest.name)
     return core_pb2.GuestStatus(
         name=guest.name,
         state=core_pb2.GuestState.ValueType(guest.state.value),
@@ -42,7 +43,7 @@ def accounts(guest: Guest) -> list[core_pb2.VcpuStatus]:
 
 def _vcpu(task: Task) -> core_pb2.VcpuStatus:
     now, account, parameters = time.monotonic_ns(), task.account, task.parameters
-    exits = {"all": task.vcpu.exits} if isinstance(task.vcpu.exits, int) else dict(task.vcpu.exits)
+    exits = dict(task.vcpu.exits)
     schedule = core_pb2.Schedule(
         weight=parameters.weight,
         cap=parameters.cap,
@@ -66,6 +67,12 @@ def _vcpu(task: Task) -> core_pb2.VcpuStatus:
         wakes=account.wakes,
         wake_latency=account.wake_latency,
     )
+
+
+def balloon_of(directory: ServiceDirectory, guest: str) -> Balloon | None:
+    """The guest's balloon, if it has one."""
+    found = directory.resident(guest, "balloon")
+    return found if isinstance(found, Balloon) else None
 
 
 def scheduler_status(scheduler: Scheduler) -> core_pb2.SchedulerStatus:

@@ -70,7 +70,7 @@ def build(
         memory = GuestMemory(name, regions_of(config))
         undo.callback(memory.close)
         make = choose(_KINDS[config.cpu])
-        processors = make(memory, config.vcpus)
+        processors = make(memory, config.vcpus, config.kernel_irqchip)
         undo.callback(processors.close)
         address_map = AddressMap(memory, config.power_ports)
         devices: list[ServedDevice] = []

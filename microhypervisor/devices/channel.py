@@ -1,28 +1,21 @@
-"""The channel to a service OS: an exchange of messages, and the one place that knows it is gRPC.
+"""The channel to a service OS: an exchange of messages, found by entry point.
 
 A channel pulls what the core wants to say from an iterator and gives what comes back as another.
 Pulling, because the thread that sends is then the thread that waits for the doorbell: a request
-crosses no queue inside the core.
+crosses no queue inside the core. The core knows no channel by name (see channels/ for those that
+there are): not gRPC, and not what serves a device within this process.
 """
 
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import grpc
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.errors import PeerFault
+from microhypervisor.events import EventLog
+from protos import core_pb2, io_pb2
 
-from microhypervisor.errors import PeerFault, Refusal
-from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
-from protos import io_pb2, io_pb2_grpc
-
-_OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
-    ("grpc.use_local_subchannel_pool", 1),  # a connection for each device
-    ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
-    ("grpc.max_reconnect_backoff_ms", 200),
-]
+REMOTE = ("splitvisor.channels", "grpc")  # entry point of the channel to a service OS
+RESIDENT = "splitvisor.resident"  # group of models that this process serves, by name
 
 
 class ChannelClosed(PeerFault):
@@ -42,39 +35,5 @@ class Channel(Protocol):
         """End the exchange. Any thread, any number of times."""
 
 
-class GrpcChannel:
-    """A Channel over gRPC on a Unix socket."""
-
-    def __init__(self, address: str, grant_address: str) -> None:
-        self._grant_address = grant_address
-        self._channel = grpc.insecure_channel(f"unix:{address}", options=_OPTIONS)
-        self._stub = io_pb2_grpc.DeviceIoStub(self._channel)
-
-    def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
-        """See Channel."""
-        try:
-            yield from self._stub.Serve(outgoing)
-        except grpc.RpcError as error:
-            call = error if isinstance(error, grpc.Call) else None
-            gone = call is None or call.code() is grpc.StatusCode.UNAVAILABLE
-            text = call.details() if call else None
-            refusal = Refusal.NOT_CONNECTED if gone else Refusal.WRONG_STATE
-            raise ChannelClosed(text or "the service OS hung up", refusal) from None
-        except ValueError:  # what grpcio says when close() won the race
-            raise ChannelClosed("closed") from None
-        raise ChannelClosed("the service OS ended the stream")
-
-    def grant(self, grant: io_pb2.Grant, fd: int) -> None:
-        """See Channel."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
-            peer.settimeout(ATTACH_TIMEOUT_S)
-            try:
-                peer.connect(self._grant_address)
-                socket.send_fds(peer, [grant.SerializeToString()], [fd])
-            except OSError as error:
-                text = f"cannot hand over the grant window: {error}"
-                raise ChannelClosed(text, Refusal.NOT_CONNECTED) from None
-
-    def close(self) -> None:
-        """See Channel."""
-        self._channel.close()
+# What an entry point is. A resident one makes no use of the endpoint, whose epoch is 1.
+Open = Callable[[ServedDevice, core_pb2.ServiceEndpoint, EventLog], Channel]

@@ -7,13 +7,12 @@ last is dead and reaped, so its sessions are closed here without asking.
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from microhypervisor.devices.channel import GrpcChannel
+from microhypervisor.devices.channel import REMOTE, RESIDENT, Channel, Open
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.session import Session
-from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
-from microhypervisor.memory.balloon import MODEL, Balloon
+from microhypervisor.plugins import installed, load
 from protos import core_pb2
 
 
@@ -24,13 +23,14 @@ class ServiceDirectory:
         self._events = events
         self._endpoints: dict[str, core_pb2.ServiceEndpoint] = {}
         self._sessions: dict[ServedDevice, Session] = {}
-        self._balloons: dict[ServedDevice, Balloon] = {}  # those of them that are served here
         self._lock = threading.Lock()
 
     def connect(
         self, endpoint: core_pb2.ServiceEndpoint
     ) -> list[tuple[ServedDevice, PeerFault | None]]:
         """Attach every device of this service OS; returns each with its problem, if any."""
+        if not endpoint.name:
+            raise PeerFault("a service OS needs a name")
         known = self._endpoints.get(endpoint.name)
         if known and endpoint.epoch <= known.epoch:
             raise PeerFault(f"epoch {endpoint.epoch} is not after {known.epoch}")
@@ -38,7 +38,7 @@ class ServiceDirectory:
         kind, name, epoch = core_pb2.EVENT_SERVICE_CONNECTED, endpoint.name, endpoint.epoch
         self._events.emit(core_pb2.Event(kind=kind, service=name, epoch=epoch))
         with self._lock:
-            devices = [d for d in self._sessions if d.config.service == endpoint.name != ""]
+            devices = [d for d in self._sessions if d.config.service == endpoint.name]
         if not devices:
             return []
         with ThreadPoolExecutor(min(8, len(devices))) as pool:
@@ -47,14 +47,15 @@ class ServiceDirectory:
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
-        endpoint = self._endpoints.get(device.config.service)
-        if not device.config.service:
-            problem = self._serve_here(device)
-        elif endpoint:
-            problem = self._attach(device, endpoint)
-        else:
-            missing = f"service {device.config.service} is not connected"
+        config, endpoint = device.config, self._endpoints.get(device.config.service)
+        if not config.service and config.model in installed(RESIDENT):
+            config.inline_payload = True
+            endpoint = core_pb2.ServiceEndpoint(epoch=1)
+        if endpoint is None:
+            here = f"device {config.name}: the core itself serves no {config.model}: name a service"
+            missing = f"service {config.service} is not connected" if config.service else here
             raise PeerFault(missing, Refusal.NOT_CONNECTED)
+        problem = self._attach(device, endpoint)
         if problem:
             self.remove(device)
             raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
@@ -63,7 +64,6 @@ class ServiceDirectory:
         """The device is no more."""
         with self._lock:
             session = self._sessions.pop(device, None)
-            self._balloons.pop(device, None)
         if session:
             session.close()
 
@@ -72,57 +72,41 @@ class ServiceDirectory:
         session = self._sessions.get(device)
         return session.epoch if session and session.attached else None
 
-    def balloon_of(self, guest: str) -> Balloon | None:
-        """The balloon of this guest, if it has one."""
-        return next((b for b in self._balloons.copy().values() if b.device.guest == guest), None)
+    def resident(self, guest: str, model: str) -> Channel | None:
+        """What serves a guest's device of that model within this process, if it has one."""
+        for device, session in self._sessions.copy().items():
+            config = device.config
+            if device.guest == guest and config.model == model and not config.service:
+                return session.channel
+        return None
 
-    def _serve_here(self, device: ServedDevice) -> PeerFault | None:
-        """Serve a device from within the core, which has but one model."""
-        if device.config.model != MODEL or not isinstance(device, VirtioDevice):
-            return PeerFault(f"the core serves no {device.config.model} here: name a service OS")
-        device.config.inline_payload = True
-        balloon = self._balloons[device] = Balloon(device, self._balloon_changed)
-        return self._attach(device, core_pb2.ServiceEndpoint(epoch=1), balloon)
-
-    def _attach(
-        self,
-        device: ServedDevice,
-        endpoint: core_pb2.ServiceEndpoint,
-        local: Balloon | None = None,
-    ) -> PeerFault | None:
+    def _attach(self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint) -> PeerFault | None:
         with self._lock:
             old = self._sessions.get(device)
         if old:
             old.close()
-        channel = local or GrpcChannel(endpoint.address, endpoint.grant_address)
+        name = REMOTE if device.config.service else (RESIDENT, device.config.model)
+        open_channel: Open = load(*name)
+        channel = open_channel(device, endpoint, self._events)
         session = Session(device, endpoint, channel, self._lost, self._replayed)
         with self._lock:
             self._sessions[device] = session
         problem = session.open()
         if not problem:
-            self._emit(core_pb2.EVENT_DEVICE_ATTACHED, device, session.epoch)
+            self._emit(core_pb2.EVENT_DEVICE_ATTACHED, session)
         return problem
 
     def _lost(self, session: Session, problem: str) -> None:
-        self._emit(core_pb2.EVENT_DEVICE_LOST, session.device, session.epoch, problem)
+        self._emit(core_pb2.EVENT_DEVICE_LOST, session, problem)
 
     def _replayed(self, session: Session, count: int) -> None:
-        self._emit(core_pb2.EVENT_DEVICE_REPLAYED, session.device, session.epoch, count=count)
-
-    def _balloon_changed(self, balloon: Balloon) -> None:
-        text = "reached" if balloon.actual == balloon.target else "asked"
-        kind = core_pb2.EVENT_BALLOON_CHANGED
-        self._emit(kind, balloon.device, text=text, count=balloon.target)
+        self._emit(core_pb2.EVENT_DEVICE_REPLAYED, session, count=count)
 
     def _emit(
-        self,
-        kind: core_pb2.EventKind.ValueType,
-        device: ServedDevice,
-        epoch: int = 0,
-        text: str = "",
-        count: int = 0,
+        self, kind: core_pb2.EventKind.ValueType, session: Session, text: str = "", count: int = 0
     ) -> None:
-        event = core_pb2.Event(kind=kind, epoch=epoch, text=text, count=count)
+        device = session.device
+        event = core_pb2.Event(kind=kind, epoch=session.epoch, text=text, count=count)
         event.guest, event.device = device.guest, device.config.name
         event.service = device.config.service
         self._events.emit(event)

@@ -40,7 +40,7 @@ class Session:
         self.attached = False
         self.problem: PeerFault | None = None
         self._token = endpoint.token
-        self._channel = channel
+        self.channel = channel
         self._lost = lost
         self._replayed = replayed
         self._window: GrantWindow | None = None
@@ -56,7 +56,7 @@ class Session:
         try:
             self._grant()
         except (PeerFault, EnvironmentFault) as error:
-            self._channel.close()
+            self.channel.close()
             if self._window:
                 self._window.close()
             return error if isinstance(error, PeerFault) else PeerFault(str(error))
@@ -71,7 +71,7 @@ class Session:
     def close(self) -> None:
         """End the exchange and wait until nobody touches the device on its behalf."""
         self._closing = True
-        self._channel.close()
+        self.channel.close()
         self.device.ring()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
@@ -82,13 +82,13 @@ class Session:
             self._window = GrantWindow(f"{guest}/{config.name}", MAX_SLOTS, SLOT_STRIDE)
             grant = io_pb2.Grant(epoch=self.epoch, token=self._token)
             grant.guest, grant.device = guest, config.name
-            self._channel.grant(grant, self._window.fd)
+            self.channel.grant(grant, self._window.fd)
 
     def _receive(self) -> None:
         device = self.device
         problem = PeerFault("a bug of the core: see its log")
         try:
-            for message in self._channel.exchange(self._pull()):
+            for message in self.channel.exchange(self._pull()):
                 if message.HasField("completions"):
                     device.accept(message.completions, self.epoch, self._window)
                     if self._owed:
@@ -105,7 +105,7 @@ class Session:
     def _end(self, problem: PeerFault) -> None:
         was_attached, self.attached = self.attached, False
         asked, self._closing = self._closing, True
-        self._channel.close()
+        self.channel.close()
         self.device.ring()
         with self._sending:
             if self._window:

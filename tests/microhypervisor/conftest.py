@@ -1,5 +1,7 @@
 """Guest memory with RAM, a hole, ROM and RAM again."""
 
+import os
+
 import pytest
 
 from cpus.kvm.complex import kvm_problem
@@ -39,7 +41,9 @@ def core(tmp_path):
 @pytest.fixture(scope="module")
 def shared_core(tmp_path_factory):
     """A core process for tests that leave it as they find it."""
-    core = Core(tmp_path_factory.mktemp("core"), f"--memory-budget={BUDGET}", "--pcpus=2")
+    host = sorted(os.sched_getaffinity(0))
+    pcpus = f"--pcpus={host[0]},{host[-1]}"
+    core = Core(tmp_path_factory.mktemp("core"), f"--memory-budget={BUDGET}", pcpus)
     yield core
     core.close()
 

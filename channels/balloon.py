@@ -13,16 +13,17 @@ the balloon: the next driver knows nothing of it, and a page that it touches com
 import struct
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import groupby
 
 from microhypervisor.devices.channel import ChannelClosed
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
+from microhypervisor.events import EventLog
 from microhypervisor.memory.ram import PAGE, RegionKind
-from protos import io_pb2
+from protos import core_pb2, io_pb2
 
-MODEL = "balloon"
 DEVICE_ID = 5
 FEATURES = 1 << 0 | 1 << 2  # MUST_TELL_HOST, DEFLATE_ON_OOM: both ask something of drivers alone
 INFLATE = 0  # the first queue; the second deflates
@@ -33,9 +34,15 @@ MINIMUM = 1 << 20  # bytes that every guest keeps: without any it could not even
 class Balloon:
     """Of one guest: it keeps `actual` bytes of RAM, and is to keep `target`."""
 
-    def __init__(self, device: VirtioDevice, changed: Callable[["Balloon"], None]) -> None:
+    def __init__(
+        self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint, events: EventLog
+    ) -> None:
+        if not isinstance(device, VirtioDevice):
+            raise PeerFault(
+                f"device {device.config.name}: a balloon has no ports: place it as virtio"
+            )
         self.device = device
-        self._changed = changed  # called with a new target, and when it is reached
+        self._events = events
         self._ram = [r for r in device.memory.regions if r.kind is RegionKind.RAM]
         self.size = self.target = self.actual = sum(region.size for region in self._ram)
         self._given = bytearray(device.memory.size // PAGE)  # by place in the memfd
@@ -51,14 +58,14 @@ class Balloon:
         with self._lock:
             self.target = target
             self.device.change_config(self._config_space())
-        self._changed(self)
+        self._tell("asked")
 
     def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
         """See Channel."""
         for message in outgoing:
             before, answer = self.actual, self._answer(message)
             if self.actual == self.target != before:
-                self._changed(self)
+                self._tell("reached")
             yield answer
         raise ChannelClosed("closed")
 
@@ -67,6 +74,11 @@ class Balloon:
 
     def close(self) -> None:
         """See Channel; the exchange ends with what it pulls from."""
+
+    def _tell(self, text: str) -> None:
+        event = core_pb2.Event(kind=core_pb2.EVENT_BALLOON_CHANGED, count=self.target, text=text)
+        event.guest, event.device = self.device.guest, self.device.config.name
+        self._events.emit(event)
 
     def _answer(self, message: io_pb2.CoreMessage) -> io_pb2.ServiceMessage:
         answer = io_pb2.ServiceMessage()

@@ -1,0 +1,63 @@
+"""The channel to a service OS: gRPC on a Unix socket, and another socket for grant windows."""
+
+import socket
+from collections.abc import Iterator
+
+import grpc
+
+from microhypervisor.devices.channel import ChannelClosed
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.errors import Refusal
+from microhypervisor.events import EventLog
+from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
+from protos import core_pb2, io_pb2, io_pb2_grpc
+
+_OPTIONS = [
+    ("grpc.max_send_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection for each device
+    ("grpc.initial_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.max_reconnect_backoff_ms", 200),
+]
+
+
+class GrpcChannel:
+    """A Channel over gRPC on a Unix socket."""
+
+    def __init__(
+        self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint, events: EventLog
+    ) -> None:
+        del device, events
+        self._grant_address = endpoint.grant_address
+        self._channel = grpc.insecure_channel(f"unix:{endpoint.address}", options=_OPTIONS)
+        self._stub = io_pb2_grpc.DeviceIoStub(self._channel)
+
+    def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
+        """See Channel."""
+        try:
+            yield from self._stub.Serve(outgoing)
+        except grpc.RpcError as error:
+            call = error if isinstance(error, grpc.Call) else None
+            gone = call is None or call.code() is grpc.StatusCode.UNAVAILABLE
+            text = call.details() if call else None
+            refusal = Refusal.NOT_CONNECTED if gone else Refusal.WRONG_STATE
+            raise ChannelClosed(text or "the service OS hung up", refusal) from None
+        except ValueError:  # what grpcio says when close() won the race
+            raise ChannelClosed("closed") from None
+        raise ChannelClosed("the service OS ended the stream")
+
+    def grant(self, grant: io_pb2.Grant, fd: int) -> None:
+        """See Channel."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+            peer.settimeout(ATTACH_TIMEOUT_S)
+            try:
+                peer.connect(self._grant_address)
+                socket.send_fds(peer, [grant.SerializeToString()], [fd])
+            except OSError as error:
+                text = f"cannot hand over the grant window: {error}"
+                raise ChannelClosed(text, Refusal.NOT_CONNECTED) from None
+
+    def close(self) -> None:
+        """See Channel."""
+        self._channel.close()
