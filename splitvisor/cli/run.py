@@ -97,6 +97,7 @@ class _RunCommand(click.Command):
     show_default=True,
     help="What becomes of a guest that asks for a reset.",
 )
+@click.option("--balloon", is_flag=True, help="A balloon, for 'splitvisor balloon' to move.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what happens.")
 @click.pass_obj
 def run(
@@ -113,6 +114,7 @@ def run(
     name: str | None,
     inline: bool,
     on_reset: str,
+    balloon: bool,
     verbose: bool,
 ) -> int:
     """Boot IMAGE, a PVH ELF file, with its console on this terminal, and exit with its status.
@@ -129,6 +131,7 @@ def run(
         cpu=CpuChoice(cpu),
         devices=_devices(console, serial, entropy, disks, inline),
         on_reset=OnReset(on_reset),
+        balloon=balloon,
     )
     ended: list[core.GuestStatus] = []
 

@@ -60,6 +60,13 @@ def test_two_devices_of_a_guest_do_not_share_a_name():
         guest(devices=(disk, disk))
 
 
+def test_the_balloon_takes_its_name_only_where_there_is_one():
+    devices = (Device("balloon0", Model.BLOCK, "memory:size=1M"),)
+    with pytest.raises(UserError, match="guest web: device balloon0 is there twice: rename one"):
+        guest(devices=devices, balloon=True)
+    assert not guest(devices=devices).balloon
+
+
 def test_two_guests_do_not_share_a_name():
     with pytest.raises(UserError, match="guest web is there twice"):
         Machine("lab", (guest(), guest()))

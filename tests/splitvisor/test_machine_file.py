@@ -23,6 +23,7 @@ vcpus = 2
 cpu = "emulated"
 on_reset = "stop"
 rom = "/roms/table.bin"
+balloon = true
 console = "log:path=logs/web.log"
 com1 = false
 entropy = { driver = "system", service = "storage" }
@@ -60,6 +61,7 @@ def test_a_full_machine_file():
                 ),
                 OnReset.STOP,
                 Path("/roms/table.bin"),
+                balloon=True,
             ),
             Guest(
                 "db",
@@ -114,6 +116,7 @@ def guest_with(text):
         (guest_with("vcpus = '2'"), "guests.web.vcpus: must be a whole number"),
         (guest_with("cpu = 'kwm'"), "guests.web.cpu: 'kwm' is not possible, did you mean 'kvm'?"),
         (guest_with("on_reset = 'halt'"), "guests.web.on_reset: 'halt' is not possible"),
+        (guest_with("balloon = 'yes'"), "guests.web.balloon: must be true or false"),
         (guest_with("arguments = ['a']"), "guests.web.arguments: must be a string"),
         (guest_with("console = 3"), "guests.web.console: must be a spec such as"),
         (guest_with("console = true"), "guests.web.console: must be a spec such as"),

@@ -115,6 +115,17 @@ def test_all_virtio_places_are_used_before_it_is_an_error(make):
         make(devices=disks(19))
 
 
+def test_a_balloon_is_the_last_device_and_the_core_serves_it(make):
+    *others, balloon = make(devices=disks(2), balloon=True).config.devices
+    assert [d.name for d in others] == ["disk0", "disk1"]
+    place = core.VirtioMmio(base=0xD0002000, irq=7)
+    assert balloon == core.DeviceConfig(
+        name="balloon0", model="balloon", inline_payload=True, virtio=place
+    )
+    with pytest.raises(UserError, match=r"web: no place for device balloon0: .*18 virtio devices"):
+        make(devices=disks(18), balloon=True)
+
+
 def test_two_uarts_fit_and_a_third_does_not(make):
     uarts = tuple(Device(f"com{i}", Model.UART, "terminal") for i in (1, 2, 3))
     placed = make(devices=uarts[:2]).config.devices
