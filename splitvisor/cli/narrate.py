@@ -106,10 +106,6 @@ def _guest_line(event: core.Event) -> str:
             what = f"lost {event.service}, epoch {event.epoch}"
         case core.EVENT_DEVICE_REPLAYED:
             what = f"{event.count} requests in flight were replayed"
-        case core.EVENT_BALLOON_CHANGED:
-            size = format_size(event.count)
-            reached = event.text == "reached"
-            what = f"the guest keeps {size}" if reached else f"asks the guest to keep {size}"
         case core.EVENT_DEVICE_NEEDS_RESET:
             what = f"waits for a reset: {event.text}"
         case _:

@@ -74,10 +74,8 @@ def test_what_the_core_reports():
         == "guest web, device disk0: waits for a reset: a loop"
     )
     balloon = {"kind": core.EVENT_BALLOON_CHANGED, "device": "balloon0", "count": 32 << 20}
-    assert (
-        of_core(**balloon, text="asked") == "guest web, device balloon0: asks the guest to keep 32M"
-    )
-    assert of_core(**balloon, text="reached") == "guest web, device balloon0: the guest keeps 32M"
+    assert of_core(**balloon, text="asked") == "guest web, device balloon0: target 32M asked"
+    assert of_core(**balloon, text="reached") == "guest web, device balloon0: target 32M reached"
     assert (
         of_core(core.EVENT_DEVICE_ATTACHED, device="balloon0", epoch=1)
         == "guest web, device balloon0: served by the core"
