@@ -20,16 +20,27 @@ from splitvisor.units import format_duration
 _STUCK = 10_000  # decisions at one moment after which a policy is said to go round in circles
 
 
-def simulate(scenario: Scenario, begin: int = 0, end: int | None = None) -> Record:
-    """Run it to its end; intervals are kept of the window. UserError for what cannot be."""
-    engine = _Engine(scenario, begin, scenario.duration if end is None else end)
+def simulate(
+    scenario: Scenario,
+    begin: int = 0,
+    end: int | None = None,
+    find: Callable[[str], type[Any]] = registry.find,
+) -> Record:
+    """Run it to its end; intervals are kept of the window. UserError for what cannot be.
+
+    `find` gives the class of a policy by its name.
+    """
+    engine = _Engine(scenario, begin, scenario.duration if end is None else end, find)
     engine.run()
     return engine.record
 
 
 class _Engine:
-    def __init__(self, scenario: Scenario, begin: int, end: int) -> None:
+    def __init__(
+        self, scenario: Scenario, begin: int, end: int, find: Callable[[str], type[Any]]
+    ) -> None:
         self.scenario = scenario
+        self.find = find
         self.now = 0
         self.policy_name = scenario.policy
         self.policy: Any = self.make(scenario.policy, scenario.slice_ns)
@@ -223,7 +234,7 @@ class _Engine:
         return body.ran + (self.now - body.since if body.place is Place.RUNNING else 0)
 
     def make(self, name: str, slice_ns: int) -> Any:
-        return registry.find(name)(self.scenario.pcpus, slice_ns)
+        return self.find(name)(self.scenario.pcpus, slice_ns)
 
     def broken(self, what: str) -> NoReturn:
         when = format_duration(self.now)

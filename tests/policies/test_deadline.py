@@ -63,7 +63,7 @@ def test_no_admitted_set_misses_a_deadline(first):
     judged = 0
     for number in range(first, first + AT_ONCE):
         scenario = task_set(random.Random(SEED + number))
-        record = simulate(scenario, 0, 0)
+        record = simulate(scenario, 0, 0, find=lambda name: Deadline)
         for name, account in record.vcpus.items():
             if name.startswith("reserved"):
                 assert account.missed == 0, f"seed {SEED + number}: {scenario}"

@@ -5,7 +5,6 @@ import pytest
 from policies.parameters import VcpuParameters
 from policies.round_robin import RoundRobin
 from splitvisor.errors import UserError
-from splitvisor.simulate import registry
 from splitvisor.simulate.engine import simulate
 from splitvisor.simulate.scenario import PolicyChange, Scenario, Vcpu, VcpuChange
 
@@ -132,11 +131,10 @@ class _Restless(RoundRobin):
         (_Restless, "it asks for another look without end"),
     ],
 )
-def test_a_policy_that_breaks_its_contract_is_told_on(policy, words, monkeypatch):
-    monkeypatch.setattr(registry, "find", lambda name: policy)
+def test_a_policy_that_breaks_its_contract_is_told_on(policy, words):
     vcpus = (Vcpu("a", VcpuParameters(affinity=frozenset({1}))), Vcpu("b"), Vcpu("c"))
     with pytest.raises(UserError, match=f"policy 'mine' is broken: at .*{words}"):
-        simulate(Scenario("mine", vcpus, 50 * MS, pcpus=2))
+        simulate(Scenario("mine", vcpus, 50 * MS, pcpus=2), find=lambda name: policy)
 
 
 def test_only_the_window_is_remembered_but_all_is_accounted_for():
