@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.echo import round_trips
 from benchmarks.guest import blockbench, make_disk, with_disk
+from benchmarks.report import row, verdict
 
 LATENCY_LIMIT = 1.4  # of the echo's
 READS_LIMIT = 40_000  # a second at depth 64
@@ -29,19 +30,11 @@ def spinner() -> Iterator[None]:
             process.kill()
 
 
-def row(what: str, value: str, remark: str = "") -> None:
-    print(f"{what:<46}{value:>14}  {remark}".rstrip(), flush=True)
-
-
 def echo(what: str) -> float:
     times = round_trips(ROUND_TRIPS)
     median, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
     row(f"gRPC stream echo, 64 B, {what}", f"{median * 1e6:.0f} us", f"p99 {p99 * 1e6:.0f} us")
     return median
-
-
-def verdict(held: bool, limit: str) -> str:
-    return f"{'holds' if held else 'MISSES'}: {limit}"
 
 
 def main() -> None:

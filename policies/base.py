@@ -135,6 +135,10 @@ class QueuePolicy(ABC, Generic[T, A]):
         account.pcpu, account.since = pcpu, now
         self._running[pcpu] = account
 
+    def begin(self, task: T, now: int) -> None:
+        """Its time counts from here."""
+        self._accounts[task].since = now
+
     def release(self, task: T, now: int) -> None:
         """It runs no more."""
         account = self._accounts[task]

@@ -79,6 +79,11 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         self._fill(account, now)
         account.charged, account.woken = now, False
 
+    def begin(self, task: T, now: int) -> None:
+        """Its time counts from here."""
+        super().begin(task, now)
+        self._accounts[task].charged = now
+
     def change(self, task: T, parameters: Parameters, now: int) -> None:
         """A vCPU that gets a cap begins with a window's worth."""
         super().change(task, parameters, now)

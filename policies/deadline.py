@@ -160,6 +160,13 @@ class Deadline(Generic[T]):
         server.waits, server.pcpu, server.since = False, pcpu, now
         self._running[pcpu] = server
 
+    def begin(self, task: T, now: int) -> None:
+        """Its time counts from here."""
+        if task in self._servers:
+            self._servers[task].since = now
+        else:
+            self._rest.begin(task, now)
+
     def release(self, task: T, now: int) -> None:
         """It runs no more."""
         server = self._servers.get(task)

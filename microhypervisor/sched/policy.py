@@ -51,6 +51,9 @@ class Policy(Protocol[T]):
     def pick(self, pcpu: int, now: int) -> T | None:
         """Who runs on this free pCPU from now on; None: nobody who waits may."""
 
+    def begin(self, task: T, now: int) -> None:
+        """It was picked, and its first instruction is only now: what went before was a switch."""
+
     def adopt(self, task: T, pcpu: int, now: int) -> None:
         """It runs there already: the policy takes over from another one."""
 

@@ -43,13 +43,13 @@ class Scheduler:
         self._alarm: int | None = None
         self._timer = threading.Condition(self._lock)
         self._left = threading.Condition(self._lock)  # somebody came out of run()
-        self._watched_ns = 0
+        self._watched_ns = self._now = 0
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
 
     def add(self, tasks: list[Task]) -> None:
         """Get to know the vCPUs of a guest; PeerFault if one does not fit."""
         with self._lock:
-            now = time.monotonic_ns()
+            now = self._clock()
             for done, task in enumerate(tasks):
                 try:
                     self._policy.add(task, task.parameters, now)
@@ -66,12 +66,12 @@ class Scheduler:
             for task in tasks:
                 if task in self._tasks:
                     self._tasks.remove(task)
-                    self._policy.remove(task, time.monotonic_ns())
+                    self._policy.remove(task, self._clock())
 
     def set_parameters(self, tasks: list[Task], parameters: Parameters) -> None:
         """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
         with self._lock:
-            now = time.monotonic_ns()
+            now = self._clock()
             for done, task in enumerate(tasks):
                 try:
                     self._policy.change(task, parameters, now)
@@ -86,7 +86,7 @@ class Scheduler:
     def set_policy(self, name: str, slice_ns: int) -> None:
         """Have another policy decide from now on; PeerFault if it cannot, and the old one stays."""
         with self._lock:
-            policy, now = self._make(name, slice_ns), time.monotonic_ns()
+            policy, now = self._make(name, slice_ns), self._clock()
             for task in self._tasks:
                 try:
                     policy.add(task, task.parameters, now)
@@ -107,8 +107,7 @@ class Scheduler:
 
         def body() -> None:
             task.bind_clock()
-            running = self._enter(task)
-            while running:
+            while self._enter(task):
                 try:
                     stop = task.vcpu.run(bus)
                 except Exception:  # our bug: it costs this guest its life, and nobody else
@@ -117,7 +116,6 @@ class Scheduler:
                 if stop in (Stop.TRIPLE_FAULT, Stop.FAILED):
                     self._leave(task, State.PAUSED)
                     stopped(task, stop)
-                running = self._enter(task)
 
         task.thread = threading.Thread(target=body, name=f"vcpu {task.name}", daemon=True)
         task.thread.start()
@@ -164,7 +162,7 @@ class Scheduler:
         return policy
 
     def _flag(self, tasks: list[Task], paused: bool) -> None:
-        now = time.monotonic_ns()
+        now = self._clock()
         for task in tasks:
             task.paused = paused
             if task.account.state in _OFF and not task.parked:
@@ -176,45 +174,60 @@ class Scheduler:
     def _wake(self, task: Task) -> None:
         with self._lock:
             if task.account.state is State.HALTED and not task.parked:
-                now = time.monotonic_ns()
+                now = self._clock()
                 self._settle(task, now)
                 self._dispatch(now)
 
     def _enter(self, task: Task) -> bool:
         """From wherever it is to the next run(); False once the task has ended."""
         assert task.gate is not None
+        came_out = time.monotonic_ns()  # before the lock: waiting for it is no guest's time
         with self._lock:
-            self._off(task, now := time.monotonic_ns())
+            now = self._off(task, came_out)
             self._settle(task, now)
             self._dispatch(now)
             while task.account.state in _OFF and not task.parked:
                 task.gate.wait()
                 if task.account.state is State.HALTED and task.sleeps_inside:
-                    self._settle(task, time.monotonic_ns())  # nobody else can park it
+                    self._settle(task, self._clock())  # nobody else can park it
             if task.account.state is State.ENDED:
                 return False
-            task.account.entered(time.monotonic_ns())
-            host_cpu = task.pcpu.host_cpu if task.pcpu else task.host_cpu
+        if task.account.state is State.RUNNING and task.pcpu:
+            self._bind(task, task.pcpu.host_cpu)
+            with self._lock:
+                task.account.entered(now := self._clock())
+                self._policy.begin(task, now)
+                self._alarm = self._policy.next_look(now)  # not sooner than it was
+        return True
+
+    def _leave(self, task: Task, state: State) -> None:
+        came_out = time.monotonic_ns()
+        with self._lock:
+            now = self._off(task, came_out)
+            task.account.move(state, now)
+            self._dispatch(now)
+
+    def _bind(self, task: Task, host_cpu: int) -> None:
         if host_cpu != task.host_cpu:
             with suppress(OSError):  # the host took that CPU away: run on another one
                 os.sched_setaffinity(0, {host_cpu})
             task.host_cpu = host_cpu
-        return True
 
-    def _leave(self, task: Task, state: State) -> None:
-        with self._lock:
-            self._off(task, now := time.monotonic_ns())
-            task.account.move(state, now)
-            self._dispatch(now)
+    def _clock(self, at: int = 0) -> int:
+        """Now, or `at` if nothing has happened since; it never goes back. Under the lock."""
+        self._now = max(self._now, at or time.monotonic_ns())
+        return self._now
 
-    def _off(self, task: Task, now: int) -> None:
-        """It is not in run() any more."""
+    def _off(self, task: Task, came_out: int) -> int:
+        """It is not in run() any more; when that counts from."""
+        now = self._clock(came_out)
         task.parked = task.kicked = False
         if task.account.state is State.RUNNING and task.pcpu:
             self._policy.release(task, now)
             task.pcpu.busy_ns += now - task.pcpu.since
             task.pcpu.task = None
         self._left.notify_all()
+        return now
 
     def _settle(self, task: Task, now: int) -> None:
         """Put a task that is on no pCPU where it belongs, and tell its thread if that matters."""
@@ -263,12 +276,12 @@ class Scheduler:
     def _tick(self) -> None:
         with self._lock:
             while True:
-                now, due = time.monotonic_ns(), self._alarm
+                now, due = self._clock(), self._alarm
                 if any(task.sleeps_inside for task in self._tasks):
                     due = min(due or now + WATCH_NS, self._watched_ns + WATCH_NS)
                 if due is None or due > now:
                     self._timer.wait(None if due is None else (due - now) / 1e9)
-                    now = time.monotonic_ns()
+                    now = self._clock()
                 self._watch(now)
                 self._dispatch(now)
 
