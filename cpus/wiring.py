@@ -60,13 +60,13 @@ class Processor:
             return self.ready() and self.apic.pending()
         if message.mode == apic.INIT and message.low & apic.ASSERT:
             self.apic.reset()
-            self._waiting, self._start_page = True, None
-        elif message.mode == apic.STARTUP and self._waiting:
-            self._start_page = message.vector
-        else:
-            return False
-        self.attention = True
-        return True
+            runs = not self._waiting and not self.halted
+            self._waiting, self._start_page, self.attention = True, None, True
+            return runs  # and has to stop
+        if message.mode == apic.STARTUP and self._waiting:
+            self._start_page, self.attention = message.vector, True
+            return True
+        return False
 
     def look(self) -> None:
         """Something arrived. Any thread, without the lock."""

@@ -33,7 +33,7 @@ class ApicVcpu(KvmVcpu, Processor):
         Processor.__init__(self, index, wiring)
         KvmVcpu.__init__(self, index, fd, run, memory)
         registers.enable_apic(fd, index)
-        self.attention = True  # there may be nothing to run yet
+        self.attention = True  # there may be nothing to run yet; so it stays while halted
         self._cr8 = 0
 
     def reset(self, registers_: Registers) -> None:
@@ -48,24 +48,29 @@ class ApicVcpu(KvmVcpu, Processor):
     def _attend(self) -> Stop | None:
         run, vector = self._run, -1
         with self._wiring.lock:
-            self.attention = False
             page = self.started()
             if not self.ready():
-                return Stop.HALTED
+                return Stop.KICKED if self._kicked and self._interrupted() else Stop.HALTED
+            self.attention = False
             run[abi.RUN_REQUEST_WINDOW] = 0
             if page is None:
-                if run[abi.RUN_CR8] != self._cr8:
-                    self._cr8 = run[abi.RUN_CR8]
-                    self.apic.write(TPR, self._cr8 << 4)
-                if self.apic.pending():
-                    if run[abi.RUN_READY] and run[abi.RUN_IF]:
-                        vector, self.halted = self.apic.acknowledge(), False
-                    run[abi.RUN_REQUEST_WINDOW] = self.apic.pending()
+                self._follow_cr8()
+                if self.apic.pending() and run[abi.RUN_READY] and run[abi.RUN_IF]:
+                    vector, self.halted = self.apic.acknowledge(), False
+                # Not every KVM tells when CR8 is lowered: look again and again.
+                held_back = self._cr8 and self.apic.requested
+                run[abi.RUN_REQUEST_WINDOW] = bool(held_back or self.apic.pending())
         if page is not None:
             self._start(page)
         elif vector >= 0:
             ioctl(self._fd, abi.INTERRUPT, abi.VECTOR.pack(vector))
         return None
+
+    def _follow_cr8(self) -> None:
+        """CR8 is the local APIC's task priority, but KVM has it."""
+        if self._run[abi.RUN_CR8] != self._cr8:
+            self._cr8 = self._run[abi.RUN_CR8]
+            self.apic.write(TPR, self._cr8 << 4)
 
     def _start(self, page: int) -> None:
         """Real mode, after KVM has finished what INIT interrupted."""
@@ -89,6 +94,7 @@ class ApicVcpu(KvmVcpu, Processor):
             return
         self.exits["apic"] += 1
         offset = address & 0xFFF
+        self._follow_cr8()
         if not write:
             value = self._wiring.access(lambda: unit.read(offset))
             abi.DATA.pack_into(run, abi.RUN_MMIO_DATA, value)

@@ -137,12 +137,14 @@ class Transcript:
 class Machine:
     """One guest on a back end, its vCPUs run as the scheduler would."""
 
-    def __init__(self, kind: str, source: str, vcpus: int = 1) -> None:
+    def __init__(
+        self, kind: str, source: str, vcpus: int = 1, kernel_irqchip: bool = False
+    ) -> None:
         regions = [(RegionKind.RAM, 0, 1 << 20), (RegionKind.ROM, ROM, 4096)]
         self.memory = GuestMemory("test", lay_out(regions))
         self.memory.load(LOAD, assemble(source))
         self.memory.load(ROM, bytes(range(64)))
-        self.complex: Complex = choose(kind)(self.memory, vcpus)
+        self.complex: Complex = choose(kind)(self.memory, vcpus, kernel_irqchip)
         self.complex.memory_changed()
         self.cpu = self.complex.vcpus[0]
         self.cpu.reset(Registers(rip=LOAD, rsp=LOAD, rbx=0x1234_5678))
@@ -220,17 +222,16 @@ def _kick_signal():
     signal.signal(KICK_SIGNAL, before)
 
 
-@pytest.fixture(params=[pytest.param("kvm", marks=pytest.mark.kvm), "emulated"])
-def kind(request) -> str:
-    if request.param == "kvm" and (problem := kvm_problem()):
-        pytest.skip(problem)
-    return request.param
-
-
-@pytest.fixture
-def boot(kind):
-    """Make machines on this back end: boot(source, vcpus=1) -> Machine."""
-    yield from _machines(kind)
+@pytest.fixture(
+    params=[
+        pytest.param(("kvm", False), marks=pytest.mark.kvm, id="kvm"),
+        pytest.param(("kvm", True), marks=pytest.mark.kvm, id="kvm, kernel's APICs"),
+        pytest.param(("emulated", False), id="emulated"),
+    ]
+)
+def boot(request):
+    """Make machines on each back end: boot(source, vcpus=1) -> Machine."""
+    yield from _machines(*request.param)
 
 
 @pytest.fixture
@@ -245,11 +246,21 @@ def boot_kvm():
     yield from _machines("kvm")
 
 
-def _machines(kind):
+@pytest.fixture(
+    params=[pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("emulated")],
+)
+def boot_seen(request):
+    """Make machines whose halts are seen: on either CPU, with the core's APICs."""
+    yield from _machines(request.param)
+
+
+def _machines(kind, kernel_irqchip=False):
+    if kind == "kvm" and (problem := kvm_problem()):
+        pytest.skip(problem)
     made = []
 
     def make(source: str, vcpus: int = 1) -> Machine:
-        made.append(Machine(kind, source, vcpus))
+        made.append(Machine(kind, source, vcpus, kernel_irqchip))
         return made[-1]
 
     yield make

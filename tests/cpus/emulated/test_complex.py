@@ -32,22 +32,6 @@ def test_every_hlt_is_noticed_the_first_one_too(emulate):
     assert machine.cpu.exits["halt"] == 1
 
 
-def test_a_halt_with_interrupts_disabled_stays_one(emulate, long_mode, pin_5_to_vector_37):
-    machine = emulate(
-        long_mode
-        + f"""
-        gate 37
-        {pin_5_to_vector_37}
-        hlt
-        gate_37: out %al, $0x80"""
-    )
-    assert machine.cpu.run(machine.bus) is Stop.HALTED
-    machine.complex.interrupt_line(5)()
-    assert not machine.cpu.runnable()
-    assert machine.cpu.run(machine.bus) is Stop.HALTED
-    assert machine.bus.lines == []
-
-
 def test_an_unknown_instruction_is_ud_at_its_address(emulate, long_mode):
     machine = emulate(
         long_mode
