@@ -67,7 +67,7 @@ class QueuePolicy(ABC, Generic[T, A]):
         """It runs and is looked at, or its run ends: account for the time."""
 
     def _alter(self, account: A, parameters: Parameters, now: int) -> None:
-        """Its parameters are about to change. It is not queued; if it runs, it was charged."""
+        """Its parameters are about to change, its mask has. It is not queued; a run is charged."""
 
     def _end(self, account: A) -> int | None:
         """When a running task has to stop even if nobody waits."""
@@ -90,8 +90,9 @@ class QueuePolicy(ABC, Generic[T, A]):
             self._dequeue(account)
         if account.pcpu is not None:
             self._charge(account, now)
+        account.mask = mask
         self._alter(account, parameters, now)
-        account.parameters, account.mask = parameters, mask
+        account.parameters = parameters
         if account.arrival:
             self._enqueue(account, now)
 

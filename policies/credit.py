@@ -13,10 +13,11 @@ of weights 1 and 8 takes 11 ms, not 90.
 once if it used less than its share, and wake-up storms cannot make more than 2,000 switches a
 second. Sleepers keep what they are behind up to one slice of their own and of the first rival's.
 
-*What cannot be met is not remembered.* Two tasks that compete for a pCPU are never further apart
-than fair queueing allows where shares are possible. If one is (nobody else may run on its pCPU; its
-weight is worth more than one pCPU), it is brought back to that bound: it neither saves up nor owes
-what no schedule could have given, and nobody starves for it later.
+*What cannot be met is not remembered.* Where shares are possible, fair queueing keeps two tasks
+that compete for a pCPU within a known bound. Who runs and is further behind whoever waits (the one
+had a pCPU to itself, or the other is worth more than one) is brought up to that bound; whose
+affinity changes begins anew, like a newcomer. So nobody saves up what no schedule could have given,
+and nobody starves for it later.
 
 *Caps* are token buckets: they fill at the capped rate and empty at the rate of run time. Who ran
 dry sits out until there are 10 ms' worth again; an overrun is a debt, so the rate is exact.
@@ -123,8 +124,8 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
                 rivals.append(runner)
         rival = min((r for r in rivals if r), key=lambda rival: rival.key, default=None)
         base = self._last if rival is None else rival.key
-        saved = 0 if account.new else self._room(account, rival or account)
-        account.key = max(account.key, base - saved)
+        saved = self._room(account, rival or account)
+        account.key = base if account.new else max(account.key, base - saved)
         account.new = False
 
     def _first(self, mask: int) -> CreditAccount[T] | None:
@@ -138,6 +139,10 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         slice_virtual = self.slice_ns * _SCALE
         return slice_virtual // one.parameters.weight + slice_virtual // other.parameters.weight
 
+    def _bounded(self, runner: CreditAccount[T], waiter: CreditAccount[T]) -> int:
+        """The runner's virtual time, no further behind than late kicks can make it."""
+        return max(runner.key, waiter.key - 2 * self._room(runner, waiter))
+
     def _charge(self, account: CreditAccount[T], now: int) -> None:
         run = now - account.charged
         account.charged = now
@@ -148,10 +153,8 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
             account.stamp = now
             account.tokens -= run * (_PERCENT - account.parameters.cap)
             account.dry = account.dry or account.tokens <= 0
-        rival = self._first(1 << (account.pcpu or 0))
-        if rival:
-            room = 2 * self._room(account, rival)  # a slice, and a late kick
-            account.key = min(max(account.key, rival.key - room), rival.key + room)
+        if rival := self._first(1 << (account.pcpu or 0)):
+            account.key = self._bounded(account, rival)
         self._last = account.key
 
     def _due(self, waiter: CreditAccount[T], runner: CreditAccount[T]) -> int:
@@ -161,7 +164,7 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         else:
             lighter = self.slice_ns * weight // max(weight, waiter.parameters.weight)
             turn = max(MIN_TURN_NS, lighter)
-        behind = (waiter.key - runner.key) * weight - runner.remainder
+        behind = (waiter.key - self._bounded(runner, waiter)) * weight - runner.remainder
         passes = runner.charged + max(0, -(-behind // _SCALE))
         return max(runner.since + min(turn, self.slice_ns), passes)
 
@@ -184,6 +187,10 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
             base = self._last if rival is None else rival.key
             account.key = base + (account.key - base) * before.weight // after.weight
             account.remainder = 0
+        if before.affinity != after.affinity:  # other rivals
+            account.new = True
+            if account.arrival:
+                self._settle(account, now)
         if account.capped and 0 < after.cap < MAX_CAP:
             account.tokens = account.tokens * after.cap // before.cap
         else:

@@ -129,7 +129,8 @@ class _Drawing:
 
     def rows(self) -> Iterator[str]:
         for name in self.names:
-            short = name if len(name) <= _NAME else name[: _NAME - 1] + "\u2026"
+            half = _NAME // 2
+            short = name if len(name) <= _NAME else f"{name[: half - 1]}\u2026{name[-half:]}"
             yield self.text(_LEFT - 10, self.y(name) + 4, short, "ink", 'text-anchor="end"')
         for interval in self.record.intervals:
             y = self.y(interval.vcpu)

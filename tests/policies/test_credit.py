@@ -85,13 +85,35 @@ def test_pinned_groups_share_their_own_pcpu_whatever_goes_on_elsewhere():
         assert found[vcpu.name] == pytest.approx(10, rel=0.02)
 
 
-def test_who_ran_alone_for_long_is_not_starved_when_company_comes():
-    alone = spinner("alone", affinity=frozenset({1}))
-    crowd = [spinner(f"c{i}", affinity=frozenset({0})) for i in range(9)]
-    late = Vcpu("late", VcpuParameters(affinity=frozenset({1})), start=100 * SECOND)
-    record = simulate(Scenario("credit", (alone, *crowd, late), 101 * SECOND, pcpus=2))
-    assert record.vcpus["alone"].longest_wait <= 50 * MS
-    assert record.vcpus["late"].longest_wait <= 50 * MS
+ALONE = spinner("alone", affinity=frozenset({1}))
+CROWD = tuple(spinner(f"c{i}", affinity=frozenset({0})) for i in range(9))
+
+
+@pytest.mark.parametrize("affinity", [frozenset({1}), frozenset()])
+def test_who_ran_alone_for_long_is_not_starved_when_company_comes(affinity):
+    late = Vcpu("late", VcpuParameters(affinity=affinity), start=50 * SECOND)
+    record = simulate(Scenario("credit", (ALONE, *CROWD, late), 60 * SECOND, pcpus=2))
+    assert record.vcpus["alone"].longest_wait <= 100 * MS
+    assert record.vcpus["late"].run >= 4 * SECOND
+
+
+def test_who_ran_alone_for_long_is_not_starved_when_it_joins_the_crowd():
+    change = VcpuChange("", 50 * SECOND, {"alone": VcpuParameters(affinity=frozenset({0}))})
+    vcpus = (ALONE, *CROWD)
+    record = simulate(Scenario("credit", vcpus, 60 * SECOND, pcpus=2, changes=(change,)))
+    assert record.vcpus["alone"].run == pytest.approx(51 * SECOND, abs=20 * MS)
+    assert record.vcpus["alone"].longest_wait <= 150 * MS
+    assert record.vcpus["c0"].longest_wait <= 150 * MS
+
+
+def test_who_waited_while_a_heavy_one_had_a_pcpu_is_not_starved_when_there_is_but_one():
+    """The heavy one could not use what its weight is worth, and has nothing to catch up on."""
+    vcpus = (spinner("heavy", weight=60000), spinner("a", weight=100), spinner("b", weight=100))
+    lighter = VcpuParameters(weight=100, affinity=frozenset({0}))
+    change = VcpuChange("", 50 * SECOND, dict.fromkeys(("heavy", "a", "b"), lighter))
+    record = simulate(Scenario("credit", vcpus, 60 * SECOND, pcpus=2, changes=(change,)))
+    assert record.vcpus["heavy"].run == pytest.approx((50 + 10 / 3) * SECOND, abs=50 * MS)
+    assert record.vcpus["a"].longest_wait <= 100 * MS
 
 
 def test_who_slept_for_long_does_not_starve_the_others():
