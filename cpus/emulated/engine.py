@@ -6,8 +6,8 @@ What Unicorn lacks for that, and what is done about it:
 - It does not say whether it stopped because of HLT or because the instruction budget ran out. An
   instruction hook on every translated HLT (found when its block is translated) knows.
 - Its register interface does not set segments or the privilege level; `hidden.py` does.
-- Stopped from within an MMIO access, it forgets the instruction. So that one is executed again,
-  with the accesses that it had made answered from memory.
+- Stopped from within an MMIO access, or the input of a string, it forgets the instruction. So that
+  one is executed again, with the accesses that it had made answered from memory.
 - A write into ROM is either an error or takes place; so it is let through for the one instruction
   and undone.
 - It permits port I/O at every privilege level; that stays so.
@@ -40,6 +40,8 @@ REAL, REAL_CODE, REAL_DATA = 0xFFFF, 0x9B00, 0x9300
 TSS_LIMIT, TSS_BUSY = 0x67, 0x8B00
 ANY, READ_EXECUTE = 7, 5  # UC_PROT_*
 HLT: Final = 0xF4
+INPUT_STRING: Final = (0x6C, 0x6D)
+PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3") | set(range(0x40, 0x50))
 ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
 INVALID_OPCODE: Final = 6
 INSTRUCTION: Final = 15  # bytes of the longest one
@@ -73,7 +75,8 @@ class Engine:
         self._halts: set[int] = set()
         self._halt: int | None = None
         self._retranslate = False
-        self._refused = self._unfinished = self._finishing = self._in_access = False
+        self._refused = self._unfinished = self._finishing = False
+        self._access = ""  # of what kind the one under way is
         self._recent: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=ACCESSES)
         self._answers: deque[tuple[tuple[str, int, int], int]] = deque()
         uc.ctl_exits_enabled(True)
@@ -92,7 +95,7 @@ class Engine:
             hole = region.end
         self._map_hole(hole, PHYSICAL_END)
         for kind, function, instruction in (
-            (unicorn_const.UC_HOOK_INSN, lambda _, *a: outside.port_in(*a[:2]), x86.UC_X86_INS_IN),
+            (unicorn_const.UC_HOOK_INSN, self._on_in, x86.UC_X86_INS_IN),
             (
                 unicorn_const.UC_HOOK_INSN,
                 lambda _, *a: outside.port_out(*a[:3]),
@@ -126,13 +129,16 @@ class Engine:
                 self._answers.extend(kept[next(matching, len(kept)) :])
             if self._answers and self._answers[0][0] == access:
                 return self._answers.popleft()[1]
-        self._in_access = True
+        self._access = access[0]
         try:
             value = make() or 0
         finally:
-            self._in_access = False
+            self._access = ""
         self._recent.append((access, value))
         return value
+
+    def _on_in(self, _uc: Any, port: int, size: int, _data: object) -> int:
+        return self._once(("in", port, size), lambda: self._outside.port_in(port, size))
 
     def _on_exception(self, uc: Any, number: int, _data: object) -> None:
         self.exception, self._excepted = number, True
@@ -229,8 +235,14 @@ class Engine:
 
     def stop(self) -> None:
         """End run() soon. Only from what run() calls."""
-        self._unfinished |= self._in_access
+        self._unfinished |= self._access != "" and (self._access != "in" or self._at_string_input())
         self._uc.emu_stop()
+
+    def _at_string_input(self) -> bool:
+        at = self._linear_rip()
+        while (code := self.code(at, 1)) in PREFIXES:
+            at += 1
+        return code in INPUT_STRING
 
     def flush(self) -> None:
         """Forget translated code."""

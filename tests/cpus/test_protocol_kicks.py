@@ -76,3 +76,26 @@ def test_strings_through_ports_with_a_kick_at_every_byte(boot):
     while not machine.bus.outs(0xF4):
         assert machine.run() is Stop.KICKED
     assert bytes(machine.bus.outs(KICK_PORT)) == b"hello"
+
+
+@pytest.mark.parametrize("input_", ["insl; insl; insl", "rep insl", "insw; rep insb; insw"])
+def test_input_of_strings_with_a_kick_at_every_part(boot, input_):
+    machine = boot(f""".code32
+        mov $0x99, %edx; mov $buffer, %edi; mov $3, %ecx; {input_}
+        mov $buffer, %esi; mov $0x80, %edx; mov $3, %ecx; rep outsl; out %al, $0xf4
+        buffer: .skip 12""")
+    parts = iter(range(0x11, 0x20))
+
+    def react() -> None:
+        machine.bus.answers[KICK_PORT] = 0x01010101 * next(parts)
+        machine.cpu.kick()
+
+    machine.bus.answers[KICK_PORT] = 0x10101010
+    machine.bus.reactions["in", KICK_PORT] = react
+    while not machine.bus.outs(0xF4):
+        assert machine.run() is Stop.KICKED
+    read = [(size, value) for kind, _, size, value in machine.bus.lines if kind == "in"]
+    data = b"".join(value.to_bytes(size, "little") for size, value in read)
+    out = b"".join(value.to_bytes(4, "little") for value in machine.bus.outs(0x80))
+    assert len(read) in (3, 5)
+    assert out == data.ljust(12, b"\0")
