@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import grpc
 
-from control.status import accounts, balloon_of, scheduler_status, status_of
-from microhypervisor.build import parameters_of
+from control.config import parameters_of, regions_of, registers_of
+from control.status import accounts, balloon_of, dirty_pages, scheduler_status, status_of
 from microhypervisor.core import Core
 from microhypervisor.cpu.select import problem_of
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
@@ -90,7 +90,8 @@ class Control(core_pb2_grpc.CoreServicer):
 
     @_changing
     def CreateGuest(self, request: core_pb2.GuestConfig) -> Status:
-        return self._status(self.core.create(request))
+        registers, parameters = registers_of(request.registers), parameters_of(request.schedule)
+        return self._status(self.core.create(request, regions_of(request), registers, parameters))
 
     def LoadGuest(
         self, request_iterator: Iterator[core_pb2.MemoryChunk], context: Context
@@ -179,11 +180,7 @@ class Control(core_pb2_grpc.CoreServicer):
     @_changing
     def TakeDirty(self, request: core_pb2.GuestRef) -> core_pb2.DirtyPages:
         guest = self.core.find(request.name)
-        regions = [
-            core_pb2.DirtyRegion(base=region.base, size=region.size, bitmap=bitmap)
-            for region, bitmap in guest.take_dirty()
-        ]
-        return core_pb2.DirtyPages(regions=regions)
+        return dirty_pages(guest.memory.regions, guest.take_dirty())
 
     def WatchEvents(
         self, request: core_pb2.WatchRequest, context: Context

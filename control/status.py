@@ -6,6 +6,7 @@ from channels.balloon import Balloon
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.guest import Guest
+from microhypervisor.memory.ram import PAGE, Region
 from microhypervisor.plugins import installed
 from microhypervisor.sched.accounting import State
 from microhypervisor.sched.scheduler import GROUP, Scheduler
@@ -73,6 +74,17 @@ def balloon_of(directory: ServiceDirectory, guest: str) -> Balloon | None:
     """The guest's balloon, if it has one."""
     found = directory.resident(guest, "balloon")
     return found if isinstance(found, Balloon) else None
+
+
+def dirty_pages(regions: list[Region], bits: int) -> core_pb2.DirtyPages:
+    """Bits of pages, all regions back to back, as a bitmap for each."""
+    pages = core_pb2.DirtyPages()
+    for region in regions:
+        count = region.size // PAGE
+        own = bits >> region.offset // PAGE & (1 << count) - 1
+        bitmap = own.to_bytes((count + 7) // 8, "little")
+        pages.regions.add(base=region.base, size=region.size, bitmap=bitmap)
+    return pages
 
 
 def scheduler_status(scheduler: Scheduler) -> core_pb2.SchedulerStatus:

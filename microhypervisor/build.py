@@ -13,7 +13,7 @@ from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
 from microhypervisor.limits import MAX_DEVICES, MAX_NAME, MAX_VCPUS
-from microhypervisor.memory.ram import GuestMemory, Region, RegionKind, lay_out
+from microhypervisor.memory.ram import GuestMemory, Region
 from microhypervisor.sched.policy import Parameters
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
@@ -23,31 +23,13 @@ _KINDS = {
     core_pb2.CPU_KVM: "kvm",
     core_pb2.CPU_EMULATED: "emulated",
 }
-_REGIONS = {core_pb2.REGION_RAM: RegionKind.RAM, core_pb2.REGION_ROM: RegionKind.ROM}
-
-
-def regions_of(config: core_pb2.GuestConfig) -> list[Region]:
-    """The guest's memory map, checked."""
-    if any(region.kind not in _REGIONS for region in config.regions):
-        raise PeerFault(f"guest {config.name}: a memory region of unknown kind")
-    return lay_out((_REGIONS[r.kind], r.base, r.size) for r in config.regions)
-
-
-def registers_of(r: core_pb2.Registers) -> Registers:
-    """vCPU 0's initial registers."""
-    names = ("rip", "rsp", "rbx", "rsi", "cr0", "cr3", "cr4", "efer")
-    values = {name: getattr(r, name) for name in names}
-    return Registers(**values, rflags=r.rflags or 2, code64=r.code == core_pb2.CODE_64)
-
-
-def parameters_of(s: core_pb2.Schedule) -> Parameters:
-    """How a vCPU is to be scheduled; whether that can be is the policy's to say."""
-    affinity = frozenset(s.affinity)
-    return Parameters(s.weight or Parameters().weight, s.cap, s.budget_ns, s.period_ns, affinity)
 
 
 def build(
     config: core_pb2.GuestConfig,
+    regions: list[Region],
+    registers: Registers,
+    parameters: Parameters,
     scheduler: Scheduler,
     directory: ServiceDirectory,
     events: EventLog,
@@ -67,7 +49,7 @@ def build(
     if len(config.devices) > MAX_DEVICES:
         raise PeerFault(f"guest {name}: more than {MAX_DEVICES} devices")
     with ExitStack() as undo:
-        memory = GuestMemory(name, regions_of(config))
+        memory = GuestMemory(name, regions)
         undo.callback(memory.close)
         make = choose(_KINDS[config.cpu])
         processors = make(memory, config.vcpus, config.kernel_irqchip)
@@ -82,7 +64,6 @@ def build(
             undo.callback(directory.remove, device)
             placement = wanted.virtio if wanted.HasField("virtio") else wanted.ports
             wire(processors, device, placement.base, placement.irq)
-        registers, parameters = registers_of(config.registers), parameters_of(config.schedule)
         first = (name, memory, processors, registers, parameters, address_map, devices)
         guest = Guest(*first, scheduler, directory, events)
         undo.pop_all()

@@ -68,7 +68,6 @@ class VcpuBus:
         self._power = power
 
     def port_in(self, port: int, size: int) -> int:
-        """See Bus."""
         device = self._map.port_device(port, size)
         if device is None:
             return all_ones(size)
@@ -76,7 +75,6 @@ class VcpuBus:
             return device.port_in(port, size)
 
     def port_out(self, port: int, size: int, value: int) -> None:
-        """See Bus."""
         device = self._map.port_device(port, size)
         if device is not None:
             if device.can_post():
@@ -88,12 +86,10 @@ class VcpuBus:
             self._power(action, value)
 
     def mmio_read(self, address: int, size: int) -> int:
-        """See Bus."""
         device = self._map.pages.get(address // PAGE_SIZE)
         return device.mmio_read(address % PAGE_SIZE, size) if device else all_ones(size)
 
     def mmio_write(self, address: int, size: int, value: int) -> None:
-        """See Bus."""
         device = self._map.pages.get(address // PAGE_SIZE)
         if device:
             device.mmio_write(address % PAGE_SIZE, size, value)

@@ -5,11 +5,14 @@ Who changes something holds `changing`; the gRPC service in front of it (control
 
 import threading
 
-from microhypervisor.build import build, regions_of
+from microhypervisor.build import build
+from microhypervisor.cpu.protocol import Registers
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest
+from microhypervisor.memory.ram import Region
+from microhypervisor.sched.policy import Parameters
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
 
@@ -41,17 +44,24 @@ class Core:
             raise PeerFault(f"no guest is named {name}", Refusal.NOT_FOUND)
         return self._guests[name]
 
-    def create(self, config: core_pb2.GuestConfig) -> Guest:
+    def create(
+        self,
+        config: core_pb2.GuestConfig,
+        regions: list[Region],
+        registers: Registers,
+        parameters: Parameters,
+    ) -> Guest:
         """A new guest, if there is room for it."""
         if config.name in self._guests:
             raise PeerFault(f"guest {config.name} exists already", Refusal.EXISTS)
-        wanted, used = sum(region.size for region in regions_of(config)), self.memory_used
+        wanted, used = sum(region.size for region in regions), self.memory_used
         if used + wanted > self.memory_budget:
             raise EnvironmentFault(
                 f"guest {config.name} wants {wanted >> 20} MiB, {used >> 20} of"
                 f" {self.memory_budget >> 20} MiB are taken: give it less, or stop another guest"
             )
-        guest = build(config, self.scheduler, self.directory, self.events)
+        said = (config, regions, registers, parameters)
+        guest = build(*said, self.scheduler, self.directory, self.events)
         self._guests[config.name] = guest
         return guest
 

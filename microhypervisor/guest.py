@@ -21,7 +21,7 @@ from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import DRAIN_TIMEOUT_S
-from microhypervisor.memory.ram import PAGE, GuestMemory, Region
+from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.sched.policy import Parameters
 from microhypervisor.sched.scheduler import Scheduler
 from microhypervisor.sched.task import Task
@@ -49,42 +49,33 @@ _FAULT_REASON = {
 }
 
 
+@dataclass(eq=False)
 class Guest:
     """A guest whose devices are attached; see the state table in lifecycle.py."""
 
-    def __init__(
-        self,
-        name: str,
-        memory: GuestMemory,
-        processors: Complex,
-        registers: Registers,
-        parameters: Parameters,
-        address_map: AddressMap,
-        devices: list[ServedDevice],
-        scheduler: Scheduler,
-        directory: ServiceDirectory,
-        events: EventLog,
-    ) -> None:
-        self.name = name
-        self.memory = memory
-        self.processors = processors
-        self.devices = devices
-        self.address_map = address_map
-        self.state = GuestState.CREATED
-        self.end: End | None = None
-        self.dirty_tracking = False
-        self._registers = registers
-        self._scheduler = scheduler
-        self._directory = directory
-        self._events = events
+    name: str
+    memory: GuestMemory
+    processors: Complex
+    registers: Registers
+    parameters: Parameters
+    address_map: AddressMap
+    devices: list[ServedDevice]
+    scheduler: Scheduler
+    directory: ServiceDirectory
+    events: EventLog
+    state: GuestState = GuestState.CREATED
+    end: End | None = None
+    dirty_tracking: bool = False
+    _reaper: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
         self._ending = threading.Lock()
-        self._reaper: threading.Thread | None = None
         self.tasks = [
-            Task(f"{name}/{vcpu.index}", vcpu, processors.sleeps_inside, parameters)
-            for vcpu in processors.vcpus
+            Task(f"{self.name}/{v.index}", v, self.processors.sleeps_inside, self.parameters)
+            for v in self.processors.vcpus
         ]
-        scheduler.add(self.tasks)
-        events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_CREATED, guest=name))
+        self.scheduler.add(self.tasks)
+        self._emit(core_pb2.EVENT_GUEST_CREATED)
 
     def load(self, address: int, data: bytes) -> None:
         """Put bytes into guest memory before the start."""
@@ -96,14 +87,14 @@ class Guest:
         state = lifecycle.after("start", self.state, self.name)
         self.processors.memory_changed()
         try:
-            self.processors.vcpus[0].reset(self._registers)
+            self.processors.vcpus[0].reset(self.registers)
         except OSError as error:
             raise PeerFault(f"guest {self.name}: its CPU refuses the registers: {error}") from None
         self.state = state
-        self._events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_STARTED, guest=self.name))
+        self._emit(core_pb2.EVENT_GUEST_STARTED)
         for task in self.tasks:
-            blocking = partial(self._scheduler.blocking, task)
-            self._scheduler.start(
+            blocking = partial(self.scheduler.blocking, task)
+            self.scheduler.start(
                 task, VcpuBus(self.address_map, blocking, self._power), self._fault
             )
         self._reaper = threading.Thread(target=self._reap, name=f"reaper {self.name}", daemon=True)
@@ -112,20 +103,20 @@ class Guest:
     def pause(self) -> None:
         """Returns when no vCPU runs guest code; I/O in flight still completes."""
         if lifecycle.after("pause", self.state, self.name) != self.state:
-            self._scheduler.pause(self.tasks)
+            self.scheduler.pause(self.tasks)
             self._move("pause", core_pb2.EVENT_GUEST_PAUSED)
 
     def resume(self) -> None:
         """Undo pause."""
         if lifecycle.after("resume", self.state, self.name) != self.state:
-            self._scheduler.resume(self.tasks)
+            self.scheduler.resume(self.tasks)
             self._move("resume", core_pb2.EVENT_GUEST_RESUMED)
 
     def set_schedule(self, vcpu: int | None, parameters: Parameters) -> None:
         """Schedule one vCPU, or all, otherwise from now on; PeerFault if that does not fit."""
         if vcpu is not None and vcpu >= len(self.tasks):
             raise PeerFault(f"guest {self.name} has no vCPU {vcpu}: it has {len(self.tasks)}")
-        self._scheduler.set_parameters(
+        self.scheduler.set_parameters(
             self.tasks if vcpu is None else [self.tasks[vcpu]], parameters
         )
 
@@ -135,19 +126,14 @@ class Guest:
         self.memory.track_dirty(on)
         self.dirty_tracking = on
 
-    def take_dirty(self) -> list[tuple[Region, bytes]]:
-        """What was written since the last call: bit n % 8 of byte n / 8 is page n of the region."""
+    def take_dirty(self) -> int:
+        """What was written since the last call: bit n is page n of the memory; see GuestMemory."""
         if not self.dirty_tracking:
             text = f"the pages of guest {self.name} are not tracked: turn that on first"
             raise PeerFault(text, Refusal.WRONG_STATE)
         written = (self.processors.take_dirty(), self.memory.take_dirty())
         guests, own = (int.from_bytes(bitmap, "little") for bitmap in written)
-        taken = []
-        for region in self.memory.regions:
-            pages = region.size // PAGE
-            bits = (guests | own) >> region.offset // PAGE & (1 << pages) - 1
-            taken.append((region, bits.to_bytes((pages + 7) // 8, "little")))
-        return taken
+        return guests | own
 
     def stop(self) -> None:
         """End it as if the power were cut; returns when it has ended."""
@@ -160,20 +146,23 @@ class Guest:
     def destroy(self) -> None:
         """Stop it and give everything back."""
         self.stop()
-        self._scheduler.remove(self.tasks)
+        self.scheduler.remove(self.tasks)
         for device in self.devices:
-            self._directory.remove(device)
+            self.directory.remove(device)
             device.close()
         self.processors.close()
         self.memory.close()
-        self._events.emit(core_pb2.Event(kind=core_pb2.EVENT_GUEST_DESTROYED, guest=self.name))
+        self._emit(core_pb2.EVENT_GUEST_DESTROYED)
 
     def _move(self, verb: str, event: core_pb2.EventKind.ValueType) -> None:
         with self._ending:
             if self.state is GuestState.ENDED:
                 return
             self.state = lifecycle.after(verb, self.state, self.name)
-        self._events.emit(core_pb2.Event(kind=event, guest=self.name))
+        self._emit(event)
+
+    def _emit(self, kind: core_pb2.EventKind.ValueType) -> None:
+        self.events.emit(core_pb2.Event(kind=kind, guest=self.name))
 
     def _power(self, port: core_pb2.PowerPort, value: int) -> None:
         reason = _POWER_REASON[port.action]
@@ -188,7 +177,7 @@ class Guest:
         with self._ending:
             if self.end is None:
                 self.end = end
-        self._scheduler.end(self.tasks)
+        self.scheduler.end(self.tasks)
         for device in self.devices:
             if isinstance(device, PortDevice):
                 device.release_waiters()
@@ -211,7 +200,7 @@ class Guest:
             self.state = GuestState.ENDED
         event = core_pb2.Event(kind=core_pb2.EVENT_GUEST_ENDED, guest=self.name, text=end.report)
         event.end_reason, event.exit_status = end.reason, end.exit_status
-        self._events.emit(event)
+        self.events.emit(event)
 
 
 def wire(processors: Complex, device: ServedDevice, base: int, irq: int) -> None:

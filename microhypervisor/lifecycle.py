@@ -14,24 +14,20 @@ class GuestState(Enum):
     ENDED = 3
 
 
-_NEXT = {
-    ("load", GuestState.CREATED): GuestState.CREATED,
-    ("start", GuestState.CREATED): GuestState.RUNNING,
-    ("pause", GuestState.RUNNING): GuestState.PAUSED,
-    ("pause", GuestState.PAUSED): GuestState.PAUSED,
-    ("resume", GuestState.PAUSED): GuestState.RUNNING,
-    ("resume", GuestState.RUNNING): GuestState.RUNNING,
-    ("end", GuestState.CREATED): GuestState.ENDED,
-    ("end", GuestState.RUNNING): GuestState.ENDED,
-    ("end", GuestState.PAUSED): GuestState.ENDED,
-    ("end", GuestState.ENDED): GuestState.ENDED,
+_VERBS = {  # from which states, to which
+    "load": ((GuestState.CREATED,), GuestState.CREATED),
+    "start": ((GuestState.CREATED,), GuestState.RUNNING),
+    "pause": ((GuestState.RUNNING, GuestState.PAUSED), GuestState.PAUSED),
+    "resume": ((GuestState.PAUSED, GuestState.RUNNING), GuestState.RUNNING),
+    "end": (tuple(GuestState), GuestState.ENDED),
 }
 
 
 def after(verb: str, state: GuestState, guest: str) -> GuestState:
     """The state that `verb` leads to; PeerFault if it cannot be done now."""
-    if (verb, state) not in _NEXT:
-        able = " or ".join(s.name.lower() for v, s in _NEXT if v == verb)
-        wrong = f"cannot {verb} guest {guest}: it is {state.name.lower()}, not {able}"
+    able, following = _VERBS[verb]
+    if state not in able:
+        names = " or ".join(each.name.lower() for each in able)
+        wrong = f"cannot {verb} guest {guest}: it is {state.name.lower()}, not {names}"
         raise PeerFault(wrong, Refusal.WRONG_STATE)
-    return _NEXT[verb, state]
+    return following

@@ -21,9 +21,7 @@ MAX_BATCH = 256  # requests in one message, so that a long backlog does not dela
 MAX_BATCH_INLINE = 8 << 20  # inlined bytes in one message
 MAX_MESSAGE = 64 << 20  # a batch of one inlined chain of the largest size, and overhead
 
-MAX_CONTROL = (
-    64  # messages waiting to be sent besides requests; a guest's config writes beyond vanish
-)
+MAX_CONTROL = 64  # messages waiting besides requests; a guest's config writes beyond vanish
 MAX_STATE = 1 << 20  # what a device may ask the core to keep for its next incarnation
 MAX_CHUNK = 2 << 20  # of guest memory in one LoadGuest message
 

@@ -51,13 +51,11 @@ class PortDevice(ServedDevice):
         return bool(self._free)
 
     def collect(self) -> list[InFlight]:
-        """See ServedDevice."""
         with self.lock:
             entries, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
             return entries
 
     def listen(self) -> bool:
-        """See ServedDevice."""
         return bool(self._fresh)
 
     def quiesce(self, timeout_s: float) -> None:

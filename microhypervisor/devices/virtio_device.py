@@ -70,7 +70,6 @@ class VirtioDevice(ServedDevice):
             return entries
 
     def listen(self) -> bool:
-        """See ServedDevice."""
         with self.lock:
             if not self.transport.live or not self.log.settled:
                 return False
@@ -78,7 +77,6 @@ class VirtioDevice(ServedDevice):
             return any(asked)
 
     def quiesce(self, timeout_s: float) -> None:
-        """See ServedDevice."""
         self.ring()
         with self.lock:
             self._drained.wait_for(lambda: not (self.served and self._pending()), timeout_s)
@@ -86,7 +84,6 @@ class VirtioDevice(ServedDevice):
             self._reset()
 
     def change_config(self, config_space: bytes) -> None:
-        """See ServedDevice."""
         with self.lock:
             if len(config_space) != len(self.transport.config):
                 raise PeerFault(f"device {self.config.name}: the configuration space changed size")
@@ -102,19 +99,19 @@ class VirtioDevice(ServedDevice):
         return live and any(queue.enabled and queue.pending for queue in self._queues)
 
     def _describe(self, attached: io_pb2.Attached) -> None:
-        name = self.config.name
         sizes = [queue.max_size for queue in attached.queues]
-        if not attached.device_id or not 0 < len(sizes) <= MAX_QUEUES or sum(sizes) > MAX_SLOTS:
-            raise PeerFault(
-                f"device {name}: id {attached.device_id} with queues {sizes} makes no sense"
-            )
-        if any(not 0 < size <= MAX_QUEUE_SIZE or size & (size - 1) for size in sizes):
-            raise PeerFault(f"device {name}: queue sizes {sizes} are not powers of two")
-        if attached.features & v.RESERVED_FEATURES:
-            raise PeerFault(f"device {name}: features {attached.features:#x} are the transport's")
         headers = [queue.header_bytes for queue in attached.queues]
-        if max(headers) > MAX_HEADER:
-            raise PeerFault(f"device {name}: headers of {max(headers)} bytes are too long")
+        nonsense = ""
+        if not attached.device_id or not 0 < len(sizes) <= MAX_QUEUES or sum(sizes) > MAX_SLOTS:
+            nonsense = f"id {attached.device_id} with queues {sizes} makes no sense"
+        elif any(not 0 < size <= MAX_QUEUE_SIZE or size & (size - 1) for size in sizes):
+            nonsense = f"queue sizes {sizes} are not powers of two"
+        elif attached.features & v.RESERVED_FEATURES:
+            nonsense = f"features {attached.features:#x} are the transport's"
+        elif max(headers) > MAX_HEADER:
+            nonsense = f"headers of {max(headers)} bytes are too long"
+        if nonsense:
+            raise PeerFault(f"device {self.config.name}: {nonsense}")
         features = attached.features | v.CORE_FEATURES
         self.transport = t.Transport(attached.device_id, features, attached.config_space, sizes)
         self._queues = [Virtqueue(self.memory, i, size) for i, size in enumerate(sizes)]

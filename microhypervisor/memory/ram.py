@@ -1,11 +1,9 @@
 """Guest RAM: one sealed memfd per guest, mapped by the core alone.
 
-Sealed, so that nobody can shrink it under the core (a shrunken mapping is a SIGBUS). The regions
-of the guest-physical map stand one behind the other in the memfd, lowest first.
+The regions of the guest-physical map stand one behind the other in the memfd, lowest first.
 """
 
 import ctypes
-import fcntl
 import mmap
 import os
 import threading
@@ -13,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.errors import PeerFault
+from microhypervisor.memory.sealed import sealed
 
 PAGE = 4096
 MAX_ADDRESS = 1 << 46  # what every x86-64 can address, and then some
@@ -88,18 +87,7 @@ class GuestMemory:
         self.size = sum(region.size for region in regions)
         ram = [region for region in regions if region.kind is RegionKind.RAM]
         self._ram = [(r.base, r.end, r.offset - r.base) for r in ram]
-        fd = os.memfd_create(f"guest-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(fd, self.size)
-            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-            self._map = mmap.mmap(fd, self.size)
-        except (OSError, ValueError) as error:
-            os.close(fd)
-            raise EnvironmentFault(
-                f"cannot map {self.size >> 20} MiB for guest {name}: {error}"
-            ) from None
-        self.fd = fd
+        self.fd, self._map = sealed(f"guest-{name}", self.size)
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.host_address = ctypes.addressof(self._anchor)
         self.view = memoryview(self._map)

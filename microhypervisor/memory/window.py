@@ -6,11 +6,9 @@ multiple of 64. What is offered as writable is cleared first, so that a service 
 more than it wrote hands out zeros, never another request's data.
 """
 
-import fcntl
-import mmap
 import os
 
-from microhypervisor.errors import EnvironmentFault
+from microhypervisor.memory.sealed import sealed
 from microhypervisor.virtio.virtqueue import Segment
 
 ALIGNMENT = 64  # of the writable area: a cache line
@@ -27,15 +25,7 @@ class GrantWindow:
     def __init__(self, name: str, slots: int, stride: int) -> None:
         self.stride = stride
         self.size = slots * stride
-        self.fd = os.memfd_create(f"grant-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(self.fd, self.size)
-            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
-            self._map = mmap.mmap(self.fd, self.size)
-        except (OSError, ValueError) as error:
-            os.close(self.fd)
-            raise EnvironmentFault(f"cannot map the grant window of {name}: {error}") from None
+        self.fd, self._map = sealed(f"grant-{name}", self.size)
         self._view = memoryview(self._map)
         self._zeros = memoryview(bytes(stride))
 

@@ -49,14 +49,8 @@ class Scheduler:
     def add(self, tasks: list[Task]) -> None:
         """Get to know the vCPUs of a guest; PeerFault if one does not fit."""
         with self._lock:
-            now = self._clock()
-            for done, task in enumerate(tasks):
-                try:
-                    self._policy.add(task, task.parameters, now)
-                except ValueError as refusal:
-                    for added in tasks[:done]:
-                        self._policy.remove(added, now)
-                    raise PeerFault(f"vCPU {task.name}: {refusal}") from None
+            add, remove, now = self._policy.add, self._policy.remove, self._clock()
+            _all(tasks, lambda t: add(t, t.parameters, now), lambda t: remove(t, now))
             self._tasks += tasks
             self._timer.notify()  # they may be some to look after
 
@@ -71,14 +65,10 @@ class Scheduler:
     def set_parameters(self, tasks: list[Task], parameters: Parameters) -> None:
         """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
         with self._lock:
-            now = self._clock()
-            for done, task in enumerate(tasks):
-                try:
-                    self._policy.change(task, parameters, now)
-                except ValueError as refusal:
-                    for changed in reversed(tasks[:done]):
-                        self._policy.change(changed, changed.parameters, now)
-                    raise PeerFault(f"vCPU {task.name}: {refusal}") from None
+            change, now = self._policy.change, self._clock()
+            _all(
+                tasks, lambda t: change(t, parameters, now), lambda t: change(t, t.parameters, now)
+            )
             for task in tasks:
                 task.parameters = parameters
             self._dispatch(now)
@@ -87,11 +77,7 @@ class Scheduler:
         """Have another policy decide from now on; PeerFault if it cannot, and the old one stays."""
         with self._lock:
             policy, now = self._make(name, slice_ns), self._clock()
-            for task in self._tasks:
-                try:
-                    policy.add(task, task.parameters, now)
-                except ValueError as refusal:
-                    raise PeerFault(f"policy {name}: vCPU {task.name}: {refusal}") from None
+            _all(self._tasks, lambda t: policy.add(t, t.parameters, now), lambda _: None)
             for task in self._tasks:
                 if task.account.state is State.RUNNING and task.pcpu:
                     policy.adopt(task, task.pcpu.index, now)
@@ -296,3 +282,14 @@ class Scheduler:
                 asleep, running = task.slept(), task.account.state is State.RUNNING
                 if (task.parked and not asleep) or (running and asleep and waiting):
                     self._kick(task)
+
+
+def _all(tasks: list[Task], do: Callable[[Task], None], undo: Callable[[Task], None]) -> None:
+    """For each, or if one is refused for none, and PeerFault."""
+    for done, task in enumerate(tasks):
+        try:
+            do(task)
+        except ValueError as refusal:
+            for before in reversed(tasks[:done]):
+                undo(before)
+            raise PeerFault(f"vCPU {task.name}: {refusal}") from None

@@ -50,9 +50,7 @@ class Virtqueue:
         """Begin service with rings at these guest-physical addresses, or GuestFault."""
         self.disable()
         if not 0 < size <= self.max_size or size & (size - 1):
-            raise GuestFault(
-                f"queue {self.index}: size {size} is not a power of two up to {self.max_size}"
-            )
+            raise self._fault(f"size {size} is not a power of two up to {self.max_size}")
         self._size = size
         self._desc = self._area("descriptor table", desc, v.DESC_SIZE * size, 16)
         avail_at = self._area("available ring", avail, 6 + 2 * size, 2)
@@ -90,9 +88,7 @@ class Virtqueue:
         size, avail = self._size, self._avail
         pending = (avail[1] - self._next_avail) & 0xFFFF
         if pending > size:
-            raise GuestFault(
-                f"queue {self.index}: available index is {pending} ahead, size is {size}"
-            )
+            raise self._fault(f"available index is {pending} ahead, size is {size}")
         chains: list[Chain] = []
         for _ in range(min(pending, limit)):
             head = avail[2 + (self._next_avail & (size - 1))]
@@ -152,16 +148,19 @@ class Virtqueue:
         with self._barrier:
             pass
 
+    def _fault(self, text: str) -> GuestFault:
+        return GuestFault(f"queue {self.index}: {text}")
+
     def _area(self, what: str, address: int, length: int, alignment: int) -> int:
         place = self._place(address, length)
         if place is None or address % alignment:
-            raise GuestFault(f"queue {self.index}: {what} at {address:#x} is not aligned guest RAM")
+            raise self._fault(f"{what} at {address:#x} is not aligned guest RAM")
         return place
 
     def _walk(self, head: int) -> Chain:
         size, place, ram = self._size, self._place, self._ram
         if head >= size or self._outstanding[head]:
-            raise GuestFault(f"queue {self.index}: head {head} is not a free descriptor")
+            raise self._fault(f"head {head} is not a free descriptor")
         readable: list[Segment] = []
         writable: list[Segment] = []
         readable_bytes = writable_bytes = steps = 0
@@ -170,19 +169,17 @@ class Virtqueue:
             address, length, flags, following = _DESCRIPTOR(ram, table + index * v.DESC_SIZE)
             at = place(address, length)
             if at is None or not length:
-                raise GuestFault(
-                    f"queue {self.index}: buffer {address:#x}+{length:#x} is not guest RAM"
-                )
+                raise self._fault(f"buffer {address:#x}+{length:#x} is not guest RAM")
             if flags & v.DESC_INDIRECT:
                 if indirect or flags & v.DESC_NEXT or length % v.DESC_SIZE:
-                    raise GuestFault(f"queue {self.index}: malformed indirect descriptor {index}")
+                    raise self._fault(f"malformed indirect descriptor {index}")
                 table, entries, indirect, index = at, length // v.DESC_SIZE, True, 0
                 continue
             if flags & v.DESC_WRITE:
                 writable.append((at, length))
                 writable_bytes += length
             elif writable:
-                raise GuestFault(f"queue {self.index}: readable descriptor after a writable one")
+                raise self._fault("readable descriptor after a writable one")
             else:
                 readable.append((at, length))
                 readable_bytes += length
@@ -191,11 +188,7 @@ class Virtqueue:
                 break
             index = following
             if steps >= size or index >= entries:
-                raise GuestFault(
-                    f"queue {self.index}: chain at head {head} is longer than the queue"
-                )
+                raise self._fault(f"chain at head {head} is longer than the queue")
         if readable_bytes + writable_bytes > MAX_CHAIN_BYTES:
-            raise GuestFault(
-                f"queue {self.index}: chain at head {head} exceeds {MAX_CHAIN_BYTES} bytes"
-            )
+            raise self._fault(f"chain at head {head} exceeds {MAX_CHAIN_BYTES} bytes")
         return Chain(head, readable, writable, readable_bytes, writable_bytes)
