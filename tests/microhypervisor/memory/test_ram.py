@@ -46,7 +46,7 @@ def test_impossible_maps_are_refused(regions, text):
 
 def test_more_than_the_host_can_map_is_the_environments_fault():
     regions = lay_out([(RAM, 0, MAX_ADDRESS)])
-    with pytest.raises(EnvironmentFault, match="cannot map 268435456 MiB for guest big"):
+    with pytest.raises(EnvironmentFault, match="cannot map 268435456 MiB for guest-big"):
         GuestMemory("big", regions * 4)
 
 

@@ -128,7 +128,7 @@ def test_the_writable_area_is_aligned_for_whatever_is_read():
 
 
 def test_more_than_the_host_can_map_is_the_environments_fault():
-    with pytest.raises(EnvironmentFault, match="cannot map the grant window of g/disk"):
+    with pytest.raises(EnvironmentFault, match="cannot map 1073741824 MiB for grant-g/disk"):
         GrantWindow("g/disk", 1 << 20, 1 << 30)
 
 
