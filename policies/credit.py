@@ -117,16 +117,20 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
 
     def _settle(self, account: CreditAccount[T], now: int) -> None:
         """Bring a newcomer's virtual time up to that of its rivals, less what it may save."""
+        rival = self._rival(account, now)
+        base = self._last if rival is None else rival.key
+        saved = self._room(account, rival or account)
+        account.key = base if account.new else max(account.key, base - saved)
+        account.new = False
+
+    def _rival(self, account: CreditAccount[T], now: int) -> CreditAccount[T] | None:
+        """The smallest virtual time of those who wait or run where it may run too."""
         rivals = [self._first(account.mask)]
         for pcpu, runner in self._running.items():
             if runner is not account and account.mask >> pcpu & 1:
                 self._charge(runner, now)
                 rivals.append(runner)
-        rival = min((r for r in rivals if r), key=lambda rival: rival.key, default=None)
-        base = self._last if rival is None else rival.key
-        saved = self._room(account, rival or account)
-        account.key = base if account.new else max(account.key, base - saved)
-        account.new = False
+        return min((r for r in rivals if r), key=lambda rival: rival.key, default=None)
 
     def _first(self, mask: int) -> CreditAccount[T] | None:
         for _, _, account in self._queue:
@@ -183,8 +187,8 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
         """What it is ahead or behind stays the same in run time, its tokens in time of the cap."""
         before, after = account.parameters, parameters
         if before.weight != after.weight:
-            rival = self._first(account.mask)
-            base = self._last if rival is None else rival.key
+            rival = self._rival(account, now)
+            base = account.key if rival is None else rival.key
             account.key = base + (account.key - base) * before.weight // after.weight
             account.remainder = 0
         if before.affinity != after.affinity:  # other rivals

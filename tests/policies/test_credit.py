@@ -194,3 +194,50 @@ def test_a_woken_one_with_a_smaller_virtual_time_is_named_after_the_rest_and_not
     assert policy.preempt(100) == []
     assert policy.next_look(100) == REST_NS
     assert policy.preempt(REST_NS) == ["a"]
+
+
+def test_many_short_runs_cost_exactly_what_one_long_run_does():
+    policy = Credit(1, 10 * MS)
+    virtual = []
+    for pieces, length in ((1, 9999), (9999, 1)):
+        policy.add(pieces, VcpuParameters(weight=40000), 0)
+        before = policy._last
+        policy.ready(pieces, 0, False)
+        for now in range(0, pieces * length, length):
+            assert policy.pick(0, now) == pieces
+            policy.release(pieces, now + length)
+            policy.ready(pieces, now + length, False)
+        virtual.append(policy._last - before)
+        policy.withdraw(pieces, pieces * length)
+    assert virtual[0] == virtual[1]
+
+
+def test_a_weight_that_grows_does_not_wait_out_what_it_ran_when_it_was_small():
+    vcpus = (spinner("small", weight=1), spinner("large", weight=60000))
+    change = VcpuChange("", 5 * MS, {"small": VcpuParameters(weight=60000)})
+    record = simulate(Scenario("credit", vcpus, SECOND, changes=(change,)))
+    assert record.vcpus["small"].longest_wait <= 50 * MS
+    assert record.vcpus["small"].run == pytest.approx(SECOND / 2, abs=15 * MS)
+
+
+def test_nobody_else_is_kicked_for_a_pcpu_that_is_promised_already():
+    policy = Credit(2, 10 * MS)
+    for task, weight in (("a", 256), ("b", 100), ("c", 256)):
+        policy.add(task, VcpuParameters(weight=weight), 0)
+    policy.ready("a", 0, True)
+    assert policy.pick(0, 0) == "a"
+    policy.ready("b", 9 * MS, True)
+    assert policy.pick(1, 9 * MS) == "b"
+    policy.ready("c", 9 * MS, True)
+    assert policy.preempt(9 * MS + 1) == ["a"]
+    assert policy.preempt(20 * MS) == ["a"]  # by now b has had more of its share
+    assert policy.next_look(20 * MS) is None
+
+
+def test_of_several_that_are_due_the_one_that_had_most_of_its_share_gives_way():
+    policy = Credit(2, 10 * MS)
+    for task, weight in (("a", 400), ("b", 100), ("c", 256)):
+        policy.add(task, VcpuParameters(weight=weight), 0)
+        policy.ready(task, 0, True)
+    assert [policy.pick(0, 0), policy.pick(1, 0)] == ["a", "b"]
+    assert policy.preempt(20 * MS) == ["b"]

@@ -199,3 +199,13 @@ def test_a_home_is_within_the_affinity():
     for name in ("pinned", "free0", "free1", "free2"):
         assert record.vcpus[name].missed == 0
     assert {run.pcpu for run in record.intervals if run.vcpu == "pinned"} <= {1, None}
+
+
+def test_a_smaller_reservation_frees_its_bandwidth_at_once():
+    policy = Deadline(1, 10 * MS)
+    policy.add("a", reserve(8 * MS, 10 * MS), 0)
+    policy.ready("a", 0, True)
+    assert policy.pick(0, 0) == "a"
+    policy.change("a", reserve(2 * MS, 10 * MS), 5 * MS)
+    assert policy.next_look(5 * MS) == 6 * MS  # a fifth of the 5 ms until its deadline, not 3 ms
+    policy.add("b", reserve(8 * MS, 10 * MS), 5 * MS)
