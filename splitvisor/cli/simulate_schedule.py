@@ -24,7 +24,7 @@ Examples:
   splitvisor simulate-schedule docs/scheduling/weights.toml --json | jq '.vcpus[].share_percent'
 
 \b
-Example of a scenario; docs/scheduling/README.md has all keys:
+Example of a scenario; docs/scheduling/README.md says more:
   policy = "credit"
   duration = "1s"
 \b

@@ -50,7 +50,7 @@ def task_set(rng):
             vcpus.append(
                 Vcpu(f"more{i}", parameters, run=budget * 2, sleep=rng.randrange(MS), start=start)
             )
-    return Scenario("deadline", tuple(vcpus), 25 * MS, pcpus=pcpus)
+    return Scenario("deadline", tuple(vcpus), 16 * MS, pcpus=pcpus)
 
 
 def homes(policy):
@@ -68,7 +68,7 @@ def test_no_admitted_set_misses_a_deadline(first):
             if name.startswith("reserved"):
                 assert account.missed == 0, f"seed {SEED + number}: {scenario}"
                 judged += account.met
-    assert judged > 5 * AT_ONCE
+    assert judged > 3 * AT_ONCE
 
 
 @settings(max_examples=200, deadline=None)
