@@ -6,15 +6,13 @@ What Unicorn lacks for that, and what is done about it:
 - It does not say whether it stopped because of HLT or because the instruction budget ran out. An
   instruction hook on every translated HLT (found when its block is translated) knows.
 - Its register interface does not set segments or the privilege level; `hidden.py` does.
-- Stopped from within an MMIO access, or the input of a string, it forgets the instruction. So that
-  one is executed again, with the accesses that it had made answered from memory.
+- Stopped from within an access to a device, it forgets the instruction. So it is not stopped;
+  `counter.py` lets the run end after that instruction.
 - A write into ROM is either an error or takes place; so it is let through for the one instruction
   and undone.
 - It permits port I/O at every privilege level; that stays so.
 """
 
-from collections import deque
-from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, cast
 
@@ -40,9 +38,6 @@ REAL, REAL_CODE, REAL_DATA = 0xFFFF, 0x9B00, 0x9300
 TSS_LIMIT, TSS_BUSY = 0x67, 0x8B00
 ANY, READ_EXECUTE = 7, 5  # UC_PROT_*
 HLT: Final = 0xF4
-INPUT_STRING: Final = (0x6C, 0x6D)
-PREFIXES: Final = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf2\xf3") | set(range(0x40, 0x50))
-ACCESSES: Final = 8  # MMIO accesses that one instruction may make, and then some
 INVALID_OPCODE: Final = 6
 INSTRUCTION: Final = 15  # bytes of the longest one
 CPUID: Final = b"\x0f\xa2\xeb\x00\xf4"  # cpuid; jmp to the next; hlt
@@ -75,10 +70,7 @@ class Engine:
         self._halts: set[int] = set()
         self._halt: int | None = None
         self._retranslate = False
-        self._refused = self._unfinished = self._finishing = False
-        self._access = ""  # of what kind the one under way is
-        self._recent: deque[tuple[tuple[str, int, int], int]] = deque(maxlen=ACCESSES)
-        self._answers: deque[tuple[tuple[str, int, int], int]] = deque()
+        self._refused = False
         uc.ctl_exits_enabled(True)
         self._hidden = hidden.Hidden(uc)
         self._identity = self._ask_cpuid()
@@ -95,7 +87,7 @@ class Engine:
             hole = region.end
         self._map_hole(hole, PHYSICAL_END)
         for kind, function, instruction in (
-            (unicorn_const.UC_HOOK_INSN, self._on_in, x86.UC_X86_INS_IN),
+            (unicorn_const.UC_HOOK_INSN, lambda _, *a: outside.port_in(*a[:2]), x86.UC_X86_INS_IN),
             (
                 unicorn_const.UC_HOOK_INSN,
                 lambda _, *a: outside.port_out(*a[:3]),
@@ -110,35 +102,13 @@ class Engine:
 
     def _map_hole(self, start: int, end: int) -> None:
         def read(_uc: Any, offset: int, size: int, _data: object) -> int:
-            access = "read", start + offset, size
-            return self._once(access, lambda: self._outside.mmio_read(*access[1:]))
+            return self._outside.mmio_read(start + offset, size)
 
         def write(_uc: Any, offset: int, size: int, value: int, _data: object) -> None:
-            access = "write", start + offset, size
-            self._once(access, lambda: self._outside.mmio_write(*access[1:], value))
+            self._outside.mmio_write(start + offset, size, value)
 
         if start < end:
             self._uc.mmio_map(start, end - start, read, None, write, None)
-
-    def _once(self, access: tuple[str, int, int], make: Callable[[], int | None]) -> int:
-        """Make an MMIO access, or answer it from memory if its instruction was stopped in it."""
-        if self._finishing:
-            if not self._answers:
-                kept = list(self._recent)
-                matching = (i for i in range(len(kept) - 1, -1, -1) if kept[i][0] == access)
-                self._answers.extend(kept[next(matching, len(kept)) :])
-            if self._answers and self._answers[0][0] == access:
-                return self._answers.popleft()[1]
-        self._access = access[0]
-        try:
-            value = make() or 0
-        finally:
-            self._access = ""
-        self._recent.append((access, value))
-        return value
-
-    def _on_in(self, _uc: Any, port: int, size: int, _data: object) -> int:
-        return self._once(("in", port, size), lambda: self._outside.port_in(port, size))
 
     def _on_exception(self, uc: Any, number: int, _data: object) -> None:
         self.exception, self._excepted = number, True
@@ -189,16 +159,9 @@ class Engine:
 
     def run(self, budget: int) -> End:
         """Execute at most `budget` instructions. Raises UcError when Unicorn cannot go on."""
-        self._excepted = self._refused = self._unfinished = False
+        self._excepted = self._refused = False
         self._halt = None
-        self.executed = 0
         self._emulate(budget)
-        while self._unfinished:
-            self._unfinished, self._finishing = False, True
-            self.executed -= 1
-            self._emulate(1)
-            self._finishing = False
-            self._answers.clear()
         if self._retranslate:
             self._retranslate = False
             self.flush()
@@ -212,12 +175,11 @@ class Engine:
         except UcError as error:
             if error.errno == unicorn_const.UC_ERR_INSN_INVALID:
                 self.exception, self._excepted = INVALID_OPCODE, True
-            elif self._refused:
-                self._step_over_rom_write()
-            else:
+            elif not self._refused:
                 raise
-        finally:
-            self.executed += self._counter.begun(count)
+        self.executed = self._counter.executed()
+        if self._refused:
+            self._step_over_rom_write()
 
     def _after(self, halt: int) -> bool:
         """Whether the HLT at that linear address is the last instruction executed."""
@@ -235,14 +197,7 @@ class Engine:
 
     def stop(self) -> None:
         """End run() soon. Only from what run() calls."""
-        self._unfinished |= self._access != "" and (self._access != "in" or self._at_string_input())
-        self._uc.emu_stop()
-
-    def _at_string_input(self) -> bool:
-        at = self._linear_rip()
-        while (code := self.code(at, 1)) in PREFIXES:
-            at += 1
-        return code in INPUT_STRING
+        self._counter.end()
 
     def flush(self) -> None:
         """Forget translated code."""

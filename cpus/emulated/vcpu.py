@@ -62,8 +62,8 @@ class EmulatedVcpu(Processor):
     def run(self, bus: Bus, budget: int | None = None) -> Stop:
         """Run until something that is not the bus's business happens.
 
-        With a budget, BUDGET once that many instructions were executed. Interrupts and accesses
-        do not change the count: each instruction counts once, a REP as often as it repeats.
+        With a budget, BUDGET once exactly that many instructions were executed. Each counts once,
+        also one that fails; a REP as often as it repeats, and once more.
         """
         self._bus = bus
         self._left = budget
