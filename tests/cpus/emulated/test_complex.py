@@ -163,6 +163,11 @@ def test_vcpus_have_turns_while_one_waits_for_the_bus(emulate):
     assert [address for _, address, _, _ in machine.finish().lines] == [0x80, 0x81, 0xF4]
 
 
+def test_there_is_no_interrupt_controller_of_the_kernel():
+    with pytest.raises(PeerFault, match="leave kernel_irqchip out"):
+        EmulatedComplex(None, 1, True)
+
+
 def test_too_many_vcpus():
     with pytest.raises(PeerFault, match=f"1 to {MOST_VCPUS}"):
         EmulatedComplex(None, MOST_VCPUS + 1)

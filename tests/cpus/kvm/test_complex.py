@@ -66,11 +66,13 @@ def test_a_doorbell_rings_without_an_exit(boot_kvm):
 
 @pytest.mark.kvm
 @pytest.mark.usefixtures("works")
-def test_nothing_is_left_after_close(memory):
-    KvmComplex(memory, 2).close()
+@pytest.mark.parametrize("kernel_irqchip", [False, True])
+def test_nothing_is_left_after_close(memory, kernel_irqchip):
+    KvmComplex(memory, 2, kernel_irqchip).close()
     before = _held()
     for _ in range(50):
-        machine = KvmComplex(memory, 2)
+        machine = KvmComplex(memory, 2, kernel_irqchip)
+        assert machine.sleeps_inside is kernel_irqchip
         machine.interrupt_line(5)()
         machine.close()
     assert _held() == before
