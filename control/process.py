@@ -14,6 +14,7 @@ import sys
 
 import trio
 
+from control.config import slice_of
 from control.server import Server
 from microhypervisor.core import Core
 from microhypervisor.cpu.select import PREFERENCE, back_end, problem_of
@@ -29,6 +30,13 @@ def _positive(text: str) -> int:
     if (value := int(text)) <= 0:
         raise ValueError(text)
     return value
+
+
+def _slice(text: str) -> int:
+    try:
+        return slice_of(int(text))
+    except PeerFault as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from None
 
 
 def _cpus(text: str) -> list[int]:
@@ -63,7 +71,7 @@ def _arguments() -> argparse.Namespace:
         help="a pCPU for each, bound to that CPU of the host (default: all there are)",
     )
     parser.add_argument("--policy", default="credit", help="of scheduling (default: %(default)s)")
-    parser.add_argument("--slice", type=_positive, default=SLICE_NS, metavar="NS")
+    parser.add_argument("--slice", type=_slice, default=SLICE_NS, metavar="NS")
     return parser.parse_args()
 
 

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import grpc
 
-from control.config import parameters_of, regions_of, registers_of
+from control.config import parameters_of, regions_of, registers_of, slice_of
 from control.status import accounts, balloon_of, dirty_pages, scheduler_status, status_of
 from microhypervisor.core import Core
 from microhypervisor.cpu.select import problem_of
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.guest import Guest
-from microhypervisor.limits import MAX_CHUNK, MAX_MESSAGE, MIN_SLICE_NS
+from microhypervisor.limits import MAX_CHUNK, MAX_MESSAGE
 from protos import core_pb2, core_pb2_grpc
 
 Q = TypeVar("Q")
@@ -144,9 +144,7 @@ class Control(core_pb2_grpc.CoreServicer):
     @_changing
     def SetPolicy(self, request: core_pb2.PolicyConfig) -> core_pb2.SchedulerStatus:
         scheduler = self.core.scheduler
-        slice_ns = request.slice_ns or scheduler.slice_ns
-        if slice_ns < MIN_SLICE_NS:
-            raise PeerFault(f"a slice of {slice_ns} ns: give at least {MIN_SLICE_NS}")
+        slice_ns = slice_of(request.slice_ns or scheduler.slice_ns)
         scheduler.set_policy(request.policy or scheduler.policy_name, slice_ns)
         kind, name = core_pb2.EVENT_POLICY_CHANGED, scheduler.policy_name
         self.core.events.emit(core_pb2.Event(kind=kind, text=name))

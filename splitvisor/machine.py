@@ -24,6 +24,7 @@ DEFAULT_MEMORY = 64 << 20
 MIN_MEMORY = 2 << 20  # the first MiB holds start-up data; images start at the second
 MAX_MEMORY = 1 << 40  # far above any host that runs this, far below the processors' 46 bits
 MIN_SLICE = 500_000  # nanoseconds; a switch costs about half of it
+MAX_SLICE = 10_000_000_000  # nanoseconds, and the longest period: who waits longer was forgotten
 MAX_PCPUS = 1024  # more than any host has, and a typing error
 BALLOON = "balloon0"  # the name of the balloon of a guest that has one
 MAX_VCPUS = 255  # local APIC ids are a byte, and 0xff addresses all of them
@@ -92,8 +93,7 @@ class Scheduling:
 
     def __post_init__(self) -> None:
         registry.find(self.policy)
-        if self.slice_ns < MIN_SLICE:
-            raise UserError(f"slice {format_duration(self.slice_ns)}: give at least 500us")
+        check_slice(self.slice_ns)
         present = os.sched_getaffinity(0)
         if not self.pcpus or not present.issuperset(self.pcpus):
             there = ", ".join(map(str, sorted(present)))
@@ -180,6 +180,20 @@ def check_memory(memory: int) -> None:
     if not MIN_MEMORY <= memory <= MAX_MEMORY:
         limits = f"{format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)}"
         raise UserError(f"memory {format_size(memory)}: give {limits}")
+
+
+def check_budget(budget: int) -> None:
+    """UserError unless all guests of a machine together can have `budget` bytes."""
+    if not MIN_MEMORY <= budget <= MAX_MEMORY:
+        limits = f"{format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)}"
+        raise UserError(f"memory_budget {format_size(budget)}: give {limits}")
+
+
+def check_slice(slice_ns: int) -> None:
+    """UserError unless a vCPU's turn can take that long."""
+    if not MIN_SLICE <= slice_ns <= MAX_SLICE:
+        limits = f"{format_duration(MIN_SLICE)} to {format_duration(MAX_SLICE)}"
+        raise UserError(f"slice {format_duration(slice_ns)}: give {limits}")
 
 
 def check_vcpus(vcpus: int) -> None:

@@ -118,7 +118,7 @@ class _Reader:
         self.services = self.service_names(settings)
         budget = 0
         if "memory_budget" in settings:
-            budget = self.size("machine.memory_budget", settings["memory_budget"])
+            budget = self.budget("machine.memory_budget", settings["memory_budget"])
         scheduling = self.scheduling(self.table("scheduler", document.get("scheduler", {})))
         guests = self.table("guests", document.get("guests", {}))
         if not guests:
@@ -143,8 +143,10 @@ class _Reader:
 
     def pcpus(self, key: str, value: Any) -> tuple[int, ...]:
         """Host CPUs as listed; for a number, that many, each host CPU in turn."""
-        if type(value) is not int:
+        if isinstance(value, list):
             return self.numbers(key, value)
+        if type(value) is not int:
+            self.fail(key, "must be a whole number or a list")
         if not 1 <= value <= m.MAX_PCPUS:
             self.fail(key, f"{value}: give 1 to {m.MAX_PCPUS}")
         host = m.Scheduling().pcpus
@@ -264,6 +266,12 @@ class _Reader:
         size = self.size(key, value)
         with self.at(key):
             m.check_memory(size)
+        return size
+
+    def budget(self, key: str, value: Any) -> int:
+        size = self.size(key, value)
+        with self.at(key):
+            m.check_budget(size)
         return size
 
     def size(self, key: str, value: Any) -> int:

@@ -6,6 +6,7 @@ import click
 
 from splitvisor.cli import client
 from splitvisor.errors import UserError
+from splitvisor.machine import MAX_MEMORY
 from splitvisor.units import format_size, parse_size
 
 
@@ -28,6 +29,9 @@ def balloon(root: Path, target: str, size: str) -> None:
     machine, guest = client.split_name(target)
     if not guest:
         raise UserError(f"{target!r} names no guest: write MACHINE/GUEST, or /GUEST")
-    status = client.set_balloon(client.choose(root, machine), guest, parse_size(size))
-    kept, wanted = format_size(status.balloon_actual), format_size(status.balloon_target)
-    click.echo(f"{status.name}: keeps {kept}, asked to keep {wanted}")
+    wanted = parse_size(size)
+    if wanted > MAX_MEMORY:
+        raise UserError(f"{size}: a guest has at most {format_size(MAX_MEMORY)}")
+    status = client.set_balloon(client.choose(root, machine), guest, wanted)
+    kept, asked = format_size(status.balloon_actual), format_size(status.balloon_target)
+    click.echo(f"{status.name}: keeps {kept}, asked to keep {asked}")

@@ -12,13 +12,15 @@ from splitvisor.errors import UserError
 from splitvisor.supervisor import events as told
 from splitvisor.units import parse_duration
 
-MIN_ACCOUNTING_MS = 10
+MIN_ACCOUNTING_MS, MAX_ACCOUNTING_MS = 10, 3_600_000
 
 
 @click.command()
 @click.argument("machine", default="", metavar="[MACHINE]")
 @click.option(
-    "--accounting", metavar="TIME", help="Where the time of all vCPUs went, that often, as 1s."
+    "--accounting",
+    metavar="TIME",
+    help="Where the time of all vCPUs went, that often, as 1s; at least 10ms.",
 )
 @click.option("--json", "as_json", is_flag=True, help="An object a line, with everything in it.")
 @click.pass_obj
@@ -30,9 +32,12 @@ def events(root: Path, machine: str, accounting: str | None, as_json: bool) -> N
       splitvisor events
       splitvisor events lab --accounting 1s --json
     """
-    period_ms = parse_duration(accounting) // 1_000_000 if accounting else 0
-    if accounting and period_ms < MIN_ACCOUNTING_MS:
-        raise UserError(f"--accounting {accounting}: give at least {MIN_ACCOUNTING_MS}ms")
+    period_ms = 0
+    if accounting is not None:
+        period_ms = parse_duration(accounting) // 1_000_000
+        if not MIN_ACCOUNTING_MS <= period_ms <= MAX_ACCOUNTING_MS:
+            limits = f"{MIN_ACCOUNTING_MS}ms to {MAX_ACCOUNTING_MS // 1000}s"
+            raise UserError(f"--accounting {accounting}: give {limits}")
     for event in client.events(client.choose(root, machine), period_ms):
         if as_json:
             click.echo(json.dumps(render.plain(event)))

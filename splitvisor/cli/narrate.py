@@ -20,7 +20,10 @@ END_NAMES: dict[int, str] = {
 }
 # What is known without saying: the supervisor itself reports the service OSes.
 _SILENT = frozenset(
-    {core.EVENT_GUEST_CREATED, core.EVENT_GUEST_DESTROYED, core.EVENT_SERVICE_CONNECTED}
+    {
+        *(core.EVENT_GUEST_CREATED, core.EVENT_GUEST_DESTROYED, core.EVENT_SERVICE_CONNECTED),
+        core.EVENT_ACCOUNTING,
+    }
 )
 _GUEST_LINES = {
     core.EVENT_GUEST_STARTED: "started",
@@ -96,14 +99,14 @@ def _guest_line(event: core.Event) -> str:
     if event.kind == core.EVENT_SCHEDULE_CHANGED:
         return f"guest {event.guest}: scheduled otherwise{missed}"
     device = f"guest {event.guest}, device {event.device}"
+    server = f"{event.service}, epoch {event.epoch}" if event.service else "the core"
     match event.kind:
         case core.EVENT_BALLOON_CHANGED:
             what = f"target {format_size(event.count)} {event.text}"
         case core.EVENT_DEVICE_ATTACHED:
-            server = f"{event.service}, epoch {event.epoch}" if event.service else "the core"
             what = f"served by {server}"
         case core.EVENT_DEVICE_LOST:
-            what = f"lost {event.service}, epoch {event.epoch}"
+            what = f"lost {server}"
         case core.EVENT_DEVICE_REPLAYED:
             what = f"{event.count} requests in flight were replayed"
         case core.EVENT_DEVICE_NEEDS_RESET:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from policies.parameters import MAX_CAP, MAX_WEIGHT, MIN_WEIGHT
+from policies.parameters import MAX_CAP, MAX_PERIOD_NS, MAX_WEIGHT, MIN_WEIGHT
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render, render_sched
 from splitvisor.errors import UserError
-from splitvisor.machine import MAX_PCPUS, MAX_VCPUS
+from splitvisor.machine import MAX_PCPUS, MAX_VCPUS, check_slice
 from splitvisor.supervisor.run_directory import running
 from splitvisor.units import format_duration, parse_duration
 
@@ -97,7 +97,6 @@ def set_(
     request = operator.SetScheduleRequest(guest=guest, vcpu=vcpu)
     if all(said is None for said in (weight, cap, budget, period, affinity)):
         raise UserError("nothing to set: name a weight, cap, budget, period or affinity")
-    chosen = client.choose(root, machine)
     if weight is not None:
         request.weight = weight
     if cap is not None:
@@ -108,7 +107,7 @@ def set_(
         request.period_ns = _time(period)
     if affinity is not None:
         request.affinity.pcpus.extend(_pcpus(affinity))
-    status = client.set_schedule(chosen, request)
+    status = client.set_schedule(client.choose(root, machine), request)
     for one in status.vcpus:
         if vcpu is None or one.index == vcpu:
             click.echo(f"{status.name}/{one.index}: {render_sched.schedule_text(one.schedule)}")
@@ -129,9 +128,11 @@ def policy(root: Path, machine: str, policy: str, slice_: str | None) -> None:
     """
     if machine and not policy:
         machine, policy = "", machine
-    if not policy and not slice_:
+    if not policy and slice_ is None:
         raise UserError("name a policy, a --slice, or both")
-    slice_ns = parse_duration(slice_) if slice_ else 0
+    slice_ns = 0
+    if slice_ is not None:
+        check_slice(slice_ns := parse_duration(slice_))
     reply = client.set_policy(client.choose(root, machine), policy, slice_ns)
     click.echo(f"policy {reply.policy}, slice {format_duration(reply.slice_ns)}")
 
@@ -146,7 +147,10 @@ def _target(text: str) -> tuple[str, str, int | None]:
 
 
 def _time(text: str) -> int:
-    return 0 if text == "0" else parse_duration(text)
+    time = 0 if text == "0" else parse_duration(text)
+    if time > MAX_PERIOD_NS:
+        raise UserError(f"{text}: give at most {format_duration(MAX_PERIOD_NS)}")
+    return time
 
 
 def _pcpus(text: str) -> list[int]:

@@ -40,6 +40,7 @@ class GuestKeeper:
         self._report = report
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
+        self._scheduling = trio.Lock()  # or what one operator leaves out would undo another's word
 
     async def start(self) -> None:
         """Start all; UserError with the core's reason if one cannot be."""
@@ -96,20 +97,24 @@ class GuestKeeper:
 
     async def set_schedule(self, request: operator.SetScheduleRequest) -> core.GuestStatus:
         """Schedule a guest's vCPUs otherwise; UserError if that cannot be, or there is none."""
-        status = await self._status(request.guest)
-        said = request.vcpu if request.HasField("vcpu") else 0
-        if said >= len(status.vcpus):
-            raise UserError(f"guest {status.name} has vCPUs 0 to {len(status.vcpus) - 1}")
-        wanted = core.ScheduleRequest(guest=status.name, schedule=status.vcpus[said].schedule)
-        if request.HasField("vcpu"):
-            wanted.vcpu = request.vcpu
-        for name in ("weight", "cap", "budget_ns", "period_ns"):
-            if request.HasField(name):
-                setattr(wanted.schedule, name, getattr(request, name))
-        if request.HasField("affinity"):
-            del wanted.schedule.affinity[:]
-            wanted.schedule.affinity.extend(request.affinity.pcpus)
-        return await self._change(self._stub.SetSchedule, wanted, status.name)
+        async with self._scheduling:
+            status = await self._status(request.guest)
+            if request.vcpu >= len(status.vcpus):
+                raise UserError(f"guest {status.name} has vCPUs 0 to {len(status.vcpus) - 1}")
+            every = not request.HasField("vcpu")
+            before = [v.schedule for v in status.vcpus if every or v.index == request.vcpu]
+            after = [altered(schedule, request) for schedule in before]
+            if every and all(schedule == after[0] for schedule in after):
+                return await self._set(status.name, None, after[0])
+            first = 0 if every else request.vcpu
+            for index, schedule in enumerate(after, first):
+                try:
+                    status = await self._set(status.name, index, schedule)
+                except UserError:
+                    for done in range(index - 1, first - 1, -1):
+                        await self._set(status.name, done, before[done - first])
+                    raise
+            return status
 
     async def set_balloon(self, request: core.BalloonRequest) -> core.GuestStatus:
         """Take memory from a guest or give it back; UserError if that cannot be."""
@@ -120,7 +125,13 @@ class GuestKeeper:
         for status in await self.statuses():
             if status.name == name:
                 return status
+        if name in self._plans:
+            raise UserError(f"guest {name} is starting or ending: ask again in a moment")
         raise UserError(f"no guest {name!r}{nearest(name, self._plans)}")
+
+    async def _set(self, name: str, vcpu: int | None, schedule: core.Schedule) -> core.GuestStatus:
+        request = core.ScheduleRequest(guest=name, vcpu=vcpu, schedule=schedule)
+        return await self._change(self._stub.SetSchedule, request, name)
 
     async def _change(self, method: Any, request: Any, name: str) -> core.GuestStatus:
         try:
@@ -170,3 +181,16 @@ class GuestKeeper:
         except grpc.RpcError as error:
             raise rpc.failure(f"guest {guest.name}: the core", error) from None
         self._report(events.GuestRestarted(guest.name))
+
+
+def altered(schedule: core.Schedule, request: operator.SetScheduleRequest) -> core.Schedule:
+    """The schedule with what is asked for; what is left out stays as it is."""
+    wanted = core.Schedule()
+    wanted.CopyFrom(schedule)
+    for name in ("weight", "cap", "budget_ns", "period_ns"):
+        if request.HasField(name):
+            setattr(wanted, name, getattr(request, name))
+    if request.HasField("affinity"):
+        del wanted.affinity[:]
+        wanted.affinity.extend(request.affinity.pcpus)
+    return wanted

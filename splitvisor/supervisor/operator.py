@@ -124,7 +124,8 @@ class OperatorServer(operator_grpc.OperatorServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             messages = self._operated.events(request)
-            context.add_callback(messages.cancel)
+            if not context.add_callback(messages.cancel):  # it is over already
+                messages.cancel()
             messages.initial_metadata()
             context.send_initial_metadata(())  # the watch has begun: what follows is not missed
             with suppress(grpc.RpcError):  # the core or the follower is gone

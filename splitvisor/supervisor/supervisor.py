@@ -249,7 +249,8 @@ class Supervisor:
         return reply
 
     def _device_lost(self, event: core.Event) -> None:
-        self._services[event.service].fail(event.epoch)
+        if event.service in self._services:  # or the core itself served the device
+            self._services[event.service].fail(event.epoch)
 
     async def _services_serving(self) -> None:
         for service in self._services.values():

@@ -1,9 +1,26 @@
+import os
 from pathlib import Path
 
 import pytest
 
+from policies.parameters import VcpuParameters
 from splitvisor.errors import UserError
-from splitvisor.machine import Device, Guest, Machine, Model, check_name, standard_devices
+from splitvisor.machine import (
+    CpuChoice,
+    Device,
+    Guest,
+    Irqchip,
+    Machine,
+    Model,
+    Scheduling,
+    check_budget,
+    check_name,
+    standard_devices,
+)
+from splitvisor.supervisor.supervisor import core_options
+
+HOST = sorted(os.sched_getaffinity(0))
+MS = 1_000_000
 
 
 def guest(name="web", **settings):
@@ -47,6 +64,7 @@ def test_names_that_are_no_file_names_are_refused(name):
         ({"vcpus": 0}, "vcpus 0: give 1 to 255"),
         ({"vcpus": 256}, "vcpus 256: give 1 to 255"),
         ({"name": "Web"}, "guest name 'Web'"),
+        ({"irqchip": Irqchip.KERNEL, "cpu": CpuChoice.EMULATED}, "the emulated CPU has no kernel"),
     ],
 )
 def test_impossible_guests_are_refused(settings, problem):
@@ -77,3 +95,64 @@ def test_a_device_is_served_by_a_service_of_its_machine():
     with pytest.raises(UserError, match="disk0 is served by storage, which is not among"):
         Machine("lab", (stray,))
     assert Machine("lab", (stray,), ("service", "storage")).guests == (stray,)
+
+
+def test_without_a_word_there_is_a_pcpu_for_each_cpu_of_the_host():
+    usual = Machine("lab", (guest(),)).scheduling
+    assert (usual.policy, usual.slice_ns, usual.pcpus) == ("credit", 10 * MS, tuple(HOST))
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"policy": "credt"}, "no scheduling policy 'credt', did you mean 'credit'"),
+        ({"slice_ns": MS // 2 - 1}, "slice 499999ns: give 500us to 10s"),
+        ({"slice_ns": 10_000 * MS + 1}, "slice 10000000001ns: give 500us to 10s"),
+        ({"pcpus": ()}, r"pcpus \[\]: name CPUs of the host, there are "),
+        ({"pcpus": (HOST[0], HOST[-1] + 1)}, f", {HOST[-1] + 1}.: name CPUs of the host"),
+    ],
+)
+def test_impossible_scheduling_is_refused(settings, problem):
+    with pytest.raises(UserError, match=problem):
+        Scheduling(**settings)
+
+
+@pytest.mark.parametrize("slice_ns", [MS // 2, 10_000 * MS])
+def test_the_limits_of_a_slice_are_possible(slice_ns):
+    assert Scheduling(slice_ns=slice_ns).slice_ns == slice_ns
+
+
+def test_one_cpu_of_the_host_can_be_several_pcpus():
+    assert Scheduling(pcpus=(HOST[0],) * 3).pcpus == (HOST[0],) * 3
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ({"weight": 0}, "weight 0: give 1 to 65535"),
+        ({"cap": 101}, "cap 101: give percent"),
+        ({"budget_ns": 2 * MS}, "give a period too"),
+        ({"affinity": frozenset({2})}, "there is no pCPU 2: give 0 to 1"),
+    ],
+)
+def test_a_schedule_that_no_vcpu_of_the_machine_can_have_names_its_guest(schedule, problem):
+    scheduling = Scheduling(pcpus=(HOST[0], HOST[0]))
+    wrong = guest("db", schedule=VcpuParameters(**schedule))
+    with pytest.raises(UserError, match=f"guest db: .*{problem}"):
+        Machine("lab", (guest(), wrong), scheduling=scheduling)
+
+
+@pytest.mark.parametrize("budget", [-4096, 0, (2 << 20) - 1, (1 << 40) + 1, 1 << 80])
+def test_a_budget_that_holds_no_guest_or_no_number_is_refused(budget):
+    with pytest.raises(UserError, match=r"memory_budget .*: give 2M to 1T"):
+        check_budget(budget)
+
+
+def test_what_the_core_is_started_with():
+    scheduling = Scheduling("deadline", 5 * MS, (HOST[0], HOST[0]))
+    machine = Machine("lab", (guest(),), scheduling=scheduling)
+    pcpus = f"{HOST[0]},{HOST[0]}"
+    usual = ["--policy", "deadline", "--slice", "5000000", "--pcpus", pcpus]
+    assert core_options(machine) == usual
+    machine = Machine("lab", (guest(),), scheduling=scheduling, memory_budget=64 << 20)
+    assert core_options(machine) == [*usual, "--memory-budget", str(64 << 20)]

@@ -1,19 +1,38 @@
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.parameters import VcpuParameters
 from splitvisor.errors import UserError
-from splitvisor.machine import CpuChoice, Device, Guest, Machine, Model, OnReset
+from splitvisor.machine import (
+    CpuChoice,
+    Device,
+    Guest,
+    Irqchip,
+    Machine,
+    Model,
+    OnReset,
+    Scheduling,
+)
 from splitvisor.machine_file import interpret, parse, read
 
 HERE = Path("/lab/lab.toml")
+HOST = sorted(os.sched_getaffinity(0))
+MS = 1_000_000
 
 FULL = """
 [machine]
 name = "bench"
 services = ["service", "storage"]
+memory_budget = "2G"
+
+[scheduler]
+policy = "deadline"
+slice = "5ms"
+pcpus = 3
 
 [guests.web]
 image = "web.elf"
@@ -32,6 +51,8 @@ disks = ["file:path=a.img,readonly", "memory:size=1M"]
 [guests.db]
 image = "db.elf"
 memory = 8388608
+irqchip = "kernel"
+schedule = { weight = 512, cap = 50, budget = "2ms", period = "10ms", affinity = [2, 0] }
 [[guests.db.disks]]
 name = "data"
 driver = "file"
@@ -79,9 +100,13 @@ def test_a_full_machine_file():
                         inline_payload=True,
                     ),
                 ),
+                irqchip=Irqchip.KERNEL,
+                schedule=VcpuParameters(512, 50, 2 * MS, 10 * MS, frozenset({0, 2})),
             ),
         ),
         ("service", "storage"),
+        Scheduling("deadline", 5 * MS, tuple((HOST * 3)[:3])),
+        2 << 30,
     )
 
 
@@ -89,6 +114,20 @@ def test_the_shortest_machine_file_is_named_after_itself():
     machine = parse(HERE, '[guests.a]\nimage = "a.elf"')
     assert (machine.name, machine.services) == ("lab", ("service",))
     assert machine.guests[0].memory == 64 << 20
+    assert (machine.scheduling, machine.memory_budget) == (Scheduling(), 0)
+    assert (machine.guests[0].schedule, machine.guests[0].irqchip) == (
+        VcpuParameters(),
+        Irqchip.CORE,
+    )
+
+
+def test_pcpus_can_be_named_one_by_one_or_be_more_than_the_host_has():
+    def pcpus(text):
+        return parse(HERE, f"{guest_with('')}\n[scheduler]\npcpus = {text}").scheduling.pcpus
+
+    assert pcpus(f"[{HOST[-1]}, {HOST[0]}]") == (HOST[-1], HOST[0])
+    assert pcpus("1") == (HOST[0],)
+    assert pcpus(str(2 * len(HOST))) == (*HOST, *HOST)
 
 
 def guest_with(text):
@@ -99,7 +138,7 @@ def guest_with(text):
     ("text", "problem"),
     [
         ("", "guests: there is no guest: add a table like [guests.web]"),
-        ("x = 1", "x: no such key (known: guests, machine)"),
+        ("x = 1", "x: no such key (known: guests, machine, scheduler)"),
         ("[machin]", "machin: no such key, did you mean 'machine'?"),
         ("machine = 1", "machine: must be a table"),
         ("[machine]\nname = 'A b'", "machine.name: machine name 'A b'"),
@@ -136,6 +175,45 @@ def guest_with(text):
             guest_with("disks = ['memory:size=1M', {driver='memory', size='1M', name='disk0'}]"),
             "guests.web: guest web: device disk0 is there twice",
         ),
+        ("[machine]\nmemory_budget = 1.5", "machine.memory_budget: must be a string"),
+        ("[machine]\nmemory_budget = '1Q'", "machine.memory_budget: '1Q' is not a size"),
+        ("[machine]\nmemory_budget = 0", "machine.memory_budget: memory_budget 0: give 2M to 1T"),
+        ("[machine]\nmemory_budget = -4096", "machine.memory_budget: memory_budget -4K: give"),
+        ("scheduler = 'credit'", "scheduler: must be a table"),
+        ("[scheduler]\npolcy = 'credit'", "scheduler.polcy: no such key, did you mean 'policy'?"),
+        ("[scheduler]\npolicy = 1", "scheduler.policy: must be a string"),
+        (
+            "[scheduler]\npolicy = 'deadlin'",
+            "scheduler: no scheduling policy 'deadlin', did you mean 'deadline'?",
+        ),
+        ("[scheduler]\nslice = 10", "scheduler.slice: must be a string"),
+        ("[scheduler]\nslice = '10'", "scheduler.slice: '10' is not a duration"),
+        ("[scheduler]\nslice = '499us'", "scheduler: slice 499us: give 500us to 10s"),
+        ("[scheduler]\nslice = '99999999999s'", "scheduler: slice 99999999999s: give 500us"),
+        ("[scheduler]\npcpus = '2'", "scheduler.pcpus: must be a whole number or a list"),
+        ("[scheduler]\npcpus = true", "scheduler.pcpus: must be a whole number or a list"),
+        ("[scheduler]\npcpus = ['0']", "scheduler.pcpus: must be a whole number"),
+        ("[scheduler]\npcpus = 0", "scheduler.pcpus: 0: give 1 to 1024"),
+        ("[scheduler]\npcpus = 1025", "scheduler.pcpus: 1025: give 1 to 1024"),
+        ("[scheduler]\npcpus = []", "scheduler: pcpus []: name CPUs of the host"),
+        ("[scheduler]\npcpus = [-1]", "scheduler: pcpus [-1]: name CPUs of the host, there are"),
+        (guest_with("irqchip = 'kernl'"), "guests.web.irqchip: 'kernl' is not possible, did you"),
+        (guest_with("irqchip = true"), "guests.web.irqchip: must be a string"),
+        (
+            guest_with("irqchip = 'kernel'\ncpu = 'emulated'"),
+            "guests.web: the emulated CPU has no kernel's irqchip",
+        ),
+        (guest_with("schedule = 512"), "guests.web.schedule: must be a table"),
+        (
+            guest_with("schedule = { wieght = 1 }"),
+            "guests.web.schedule.wieght: no such key, did you mean 'weight'?",
+        ),
+        (guest_with("schedule = { weight = '1' }"), "guests.web.schedule.weight: must be a whole"),
+        (guest_with("schedule = { cap = true }"), "guests.web.schedule.cap: must be a whole"),
+        (guest_with("schedule = { budget = 2 }"), "guests.web.schedule.budget: must be a string"),
+        (guest_with("schedule = { period = '1' }"), "guests.web.schedule.period: '1' is not a dur"),
+        (guest_with("schedule = { affinity = 0 }"), "guests.web.schedule.affinity: must be a list"),
+        (guest_with("schedule = { affinity = ['0'] }"), "guests.web.schedule.affinity: must be a"),
     ],
 )
 def test_errors_name_the_key(text, problem):
@@ -144,6 +222,30 @@ def test_errors_name_the_key(text, problem):
     message = str(caught.value)
     assert message.startswith(f"machine file /lab/lab.toml: {problem}")
     assert message.count("machine file") == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ("weight = 0", "weight 0: give 1 to 65535"),
+        ("weight = 65536", "weight 65536: give 1 to 65535"),
+        ("cap = -1", "cap -1: give percent"),
+        ("cap = 101", "cap 101: give percent"),
+        ("budget = '2ms'", "a reservation needs budget and period: give a period too"),
+        ("period = '2ms'", "a reservation needs budget and period: give a budget too"),
+        ("budget = '11ms', period = '10ms'", "budget 11000000 ns: give 100000 ns (100 us) to the"),
+        ("budget = '99us', period = '10ms'", "budget 99000 ns: give 100000 ns (100 us) to the"),
+        ("budget = '1ms', period = '11s'", "period 11000000000 ns: give 1000000 ns (1 ms) to"),
+        ("affinity = [0, 2]", "affinity: there is no pCPU 2: give 0 to 1"),
+        ("affinity = [-1]", "affinity: there is no pCPU -1: give 0 to 1"),
+    ],
+)
+def test_values_that_no_vcpu_can_have_name_the_schedule(schedule, problem):
+    text = f"[scheduler]\npcpus = 2\n{guest_with(f'schedule = {{ {schedule} }}')}"
+    with pytest.raises(UserError) as caught:
+        parse(HERE, text)
+    where = "machine file /lab/lab.toml: guests.web.schedule: guest web: "
+    assert str(caught.value).startswith(where + problem)
 
 
 def test_what_is_not_toml_is_told_with_its_line():
@@ -175,7 +277,10 @@ values = st.recursive(
     | st.sampled_from(["file:path=a", "1M"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
-KEYS = ["image", "memory", "vcpus", "cpu", "console", "com1", "entropy", "disks", "rom", "x"]
+KEYS = [
+    *("image", "memory", "vcpus", "cpu", "console", "com1", "entropy", "disks", "rom", "x"),
+    *("irqchip", "schedule", "balloon"),
+]
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), values))
@@ -188,3 +293,31 @@ def test_any_table_is_a_guest_or_a_users_mistake(table):
         assert machine.guests[0].name == "web"
         return
     assert problem.startswith("machine file /lab/lab.toml: guests.web")
+
+
+SCHEDULE = st.dictionaries(
+    st.sampled_from(["weight", "cap", "budget", "period", "affinity", "x"]),
+    values | st.integers(-1, 300) | st.sampled_from(["1ms", "10ms", "0s"]),
+)
+SCHEDULER = st.dictionaries(
+    st.sampled_from(["policy", "slice", "pcpus", "x"]),
+    values | st.sampled_from(["credit", "5ms", 2, [HOST[0]]]),
+)
+
+
+@given(SCHEDULER, SCHEDULE, values)
+def test_any_scheduling_is_a_machine_or_a_users_mistake(scheduler, schedule, budget):
+    table = {"image": "web.elf", "schedule": schedule}
+    document = {
+        "machine": {"memory_budget": budget},
+        "scheduler": scheduler,
+        "guests": {"web": table},
+    }
+    try:
+        machine = interpret(HERE, document)
+    except UserError as error:
+        problem = str(error)
+    else:
+        assert machine.guests[0].schedule.affinity <= set(range(len(machine.scheduling.pcpus)))
+        return
+    assert problem.startswith("machine file /lab/lab.toml: ")

@@ -11,7 +11,8 @@ from splitvisor.supervisor.run_directory import claim
 
 COMMANDS = [
     *([], ["run"], ["up"], ["ps"], ["stop"], ["service"]),
-    *(["service", "status"], ["service", "kill"], ["demo"]),
+    *(["service", "status"], ["service", "kill"], ["demo"], ["balloon"], ["events"]),
+    *(["sched"], ["sched", "status"], ["sched", "set"], ["sched", "policy"]),
 ]
 
 
@@ -20,7 +21,7 @@ def test_every_command_explains_itself_with_examples(command, capsys):
     assert main([*command, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(" ".join(["Usage: splitvisor", *command]))
-    if command != ["service"]:
+    if command not in (["service"], ["sched"]):
         assert "Example" in text
 
 

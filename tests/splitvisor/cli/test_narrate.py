@@ -80,10 +80,28 @@ def test_what_the_core_reports():
         of_core(core.EVENT_DEVICE_ATTACHED, device="balloon0", epoch=1)
         == "guest web, device balloon0: served by the core"
     )
+    assert (
+        of_core(core.EVENT_DEVICE_LOST, device="balloon0", epoch=1)
+        == "guest web, device balloon0: lost the core"
+    )
+
+
+def test_what_is_scheduled_otherwise():
+    assert of_core(core.EVENT_SCHEDULE_CHANGED) == "guest web: scheduled otherwise"
+    changed = core.Event(kind=core.EVENT_POLICY_CHANGED, text="deadline")
+    assert describe(events.GuestEvent(changed)) == "scheduling policy: deadline"
+
+
+def test_accounts_are_no_story():
+    vcpus = [core.VcpuStatus(state="running", run_ns=5)]
+    assert of_core(core.EVENT_ACCOUNTING, vcpus=vcpus) == ""
 
 
 @pytest.mark.parametrize("kind", core.EventKind.values())
 def test_no_event_of_the_contract_is_unknown(kind):
     line = of_core(kind, device="disk0", service="io", text="!?")
-    told = (core.EVENT_DEVICE_NEEDS_RESET, core.EVENT_BALLOON_CHANGED)
-    assert "!?" not in line or kind in told
+    told = (
+        *(core.EVENT_DEVICE_NEEDS_RESET, core.EVENT_BALLOON_CHANGED),
+        core.EVENT_POLICY_CHANGED,
+    )
+    assert ("!?" in line) == (kind in told)

@@ -40,6 +40,7 @@ def machine():
                 state=core.GUEST_RUNNING,
                 cpu=core.CPU_KVM,
                 memory=64 << 20,
+                resident=9 << 20,
                 vcpus=[core.VcpuStatus(exits=5), core.VcpuStatus(index=1, exits=7)],
                 devices=[
                     device("disk0", 2, requests=12345, bytes_from_guest=5 << 20, in_flight=3),
@@ -61,8 +62,14 @@ def lines(table, width):
 
 def test_guests_with_what_they_do_or_how_they_ended(machine):
     text = [line.split() for line in lines(render.guests_table(machine), 120)]
-    assert ["web", "running", "kvm", "64M", "2", "12"] in text
-    assert ["done", "ended,", "exit", "status", "3", "auto", "0", "0", "0"] in text
+    assert ["web", "running", "kvm", "64M", "9.0", "MiB", "2", "12"] in text
+    assert ["done", "ended,", "exit", "status", "3", "auto", "0", "0", "B", "0", "0"] in text
+
+
+def test_a_guest_with_a_balloon_shows_what_it_keeps_and_is_to_keep(machine):
+    machine.guests[0].balloon_target, machine.guests[0].balloon_actual = 16 << 20, 32 << 20
+    text = "\n".join(lines(render.guests_table(machine), 120))
+    assert "32.0 MiB of 64M, asked for 16.0 MiB" in text
 
 
 def test_devices_with_who_serves_them(machine):

@@ -2,11 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.parameters import VcpuParameters
 from protos import core_pb2 as core
 from splitvisor.errors import UserError
 from splitvisor.image import layout
 from splitvisor.image.builder import CHUNK, build, place_devices
-from splitvisor.machine import CpuChoice, Device, Guest, Model, standard_devices
+from splitvisor.machine import CpuChoice, Device, Guest, Irqchip, Model, standard_devices
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -63,6 +64,7 @@ def test_a_guest_as_the_core_gets_it(make):
             core.PowerPort(port=0x64, mask=0xFF, match=0xFE, action=core.POWER_RESET),
             core.PowerPort(port=0x604, mask=0x3C, match=0x34, action=core.POWER_OFF),
         ],
+        schedule=core.Schedule(weight=256),
     )
     assert contents(built, layout.COMMAND_LINE, 44) == (
         b"depth=8 virtio_mmio.device=4K@0xd0000000:5 v"
@@ -70,6 +72,16 @@ def test_a_guest_as_the_core_gets_it(make):
     assert contents(built, 0x100000, 17) == b"\xf4" * 16 + b"\0"
     assert contents(built, layout.ACPI_BASE, 8) == b"RSD PTR "
     assert built.notes[0].endswith("guest.elf: 1 segments, entry 0x100000")
+
+
+def test_how_it_is_scheduled_and_who_interrupts_it(make):
+    said = VcpuParameters(512, 50, 2_000_000, 10_000_000, frozenset({3, 1}))
+    config = make(schedule=said, irqchip=Irqchip.KERNEL).config
+    assert config.kernel_irqchip
+    assert config.schedule == core.Schedule(
+        weight=512, cap=50, budget_ns=2_000_000, period_ns=10_000_000, affinity=[1, 3]
+    )
+    assert not make().config.kernel_irqchip
 
 
 def test_large_segments_come_in_chunks_and_may_be_asked_for_again(make, elves):
