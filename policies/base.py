@@ -66,6 +66,9 @@ class QueuePolicy(ABC, Generic[T, A]):
     def _charge(self, account: A, now: int) -> None:
         """It runs and is looked at, or its run ends: account for the time."""
 
+    def _refund(self, account: A, unused: int) -> None:
+        """So much of what was charged did not happen."""
+
     def _alter(self, account: A, parameters: Parameters, now: int) -> None:
         """Its parameters are about to change, its mask has. It is not queued; a run is charged."""
 
@@ -140,11 +143,12 @@ class QueuePolicy(ABC, Generic[T, A]):
         """Its time counts from here."""
         self._accounts[task].since = now
 
-    def release(self, task: T, now: int) -> None:
-        """It runs no more."""
+    def release(self, task: T, now: int, unused: int = 0) -> None:
+        """It runs no more; what it could not use is not its own."""
         account = self._accounts[task]
         assert account.pcpu is not None
         self._charge(account, now)
+        self._refund(account, unused)
         del self._running[account.pcpu]
         account.pcpu, account.kicked = None, False
 

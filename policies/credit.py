@@ -161,6 +161,13 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
             account.key = self._bounded(account, rival)
         self._last = account.key
 
+    def _refund(self, account: CreditAccount[T], unused: int) -> None:
+        virtual = account.remainder - unused * _SCALE
+        advance, account.remainder = divmod(virtual, account.parameters.weight)
+        account.key += advance
+        if account.capped:
+            account.tokens += unused * _PERCENT
+
     def _due(self, waiter: CreditAccount[T], runner: CreditAccount[T]) -> int:
         weight = runner.parameters.weight
         if waiter.woken:

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from policies.base import Account
 from policies.credit import Credit
-from policies.parameters import AdmissionError, Parameters, check
+from policies.parameters import MIN_BUDGET_NS, AdmissionError, Parameters, check
 
 T = TypeVar("T", bound=Hashable)
 
@@ -32,12 +32,13 @@ T = TypeVar("T", bound=Hashable)
 class Server(Account[T]):
     """A reservation. `key` is the deadline, `left` the budget until then, at `since` if it runs."""
 
-    __slots__ = ("home", "left", "waits")
+    __slots__ = ("home", "left", "over", "waits")
 
     def __init__(self, task: T, parameters: Parameters, mask: int, home: int) -> None:
         super().__init__(task, parameters, mask)
         self.home = home
         self.left = 0
+        self.over = 0  # that was run beyond the budget, since it was picked
         self.waits = False
 
     @property
@@ -73,7 +74,14 @@ class Server(Account[T]):
         while run >= self.left and now - run + self.left >= self.key:
             run -= self.left
             self.renew(now - run)
+        self.over += max(0, run - self.left)
         self.left = max(0, self.left - run)
+
+    def refund(self, unused: int) -> None:
+        """So much of what was spent did not happen; less than a kick costs is not worth a run."""
+        back = unused - self.over
+        if back >= MIN_BUDGET_NS:
+            self.left = min(self.left + back, self.parameters.budget_ns)
 
 
 class Deadline(Generic[T]):
@@ -157,7 +165,7 @@ class Deadline(Generic[T]):
             return
         if not server.key:
             server.renew(now)
-        server.waits, server.pcpu, server.since = False, pcpu, now
+        server.waits, server.pcpu, server.since, server.over = False, pcpu, now, 0
         self._running[pcpu] = server
 
     def begin(self, task: T, now: int) -> None:
@@ -167,14 +175,15 @@ class Deadline(Generic[T]):
         else:
             self._rest.begin(task, now)
 
-    def release(self, task: T, now: int) -> None:
-        """It runs no more."""
+    def release(self, task: T, now: int, unused: int = 0) -> None:
+        """It runs no more; what it could not use of its budget it still has."""
         server = self._servers.get(task)
         if server is None:
             del self._places[task]
-            self._rest.release(task, now)
+            self._rest.release(task, now, unused)
         elif server.pcpu is not None:
             server.spend(now)
+            server.refund(unused)
             del self._running[server.pcpu]
             server.pcpu, server.kicked = None, False
 

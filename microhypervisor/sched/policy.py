@@ -57,8 +57,8 @@ class Policy(Protocol[T]):
     def adopt(self, task: T, pcpu: int, now: int) -> None:
         """It runs there already: the policy takes over from another one."""
 
-    def release(self, task: T, now: int) -> None:
-        """It gives its pCPU up, for whatever reason."""
+    def release(self, task: T, now: int, unused: int = 0) -> None:
+        """It gives its pCPU up. For `unused` ns of its time somebody else had the host's CPU."""
 
     def preempt(self, now: int) -> list[T]:
         """Who has to give its pCPU up now. They go on running until they are released."""

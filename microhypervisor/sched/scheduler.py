@@ -92,7 +92,7 @@ class Scheduler:
         task.vcpu.wake = lambda: self._wake(task)
 
         def body() -> None:
-            task.bind_clock()
+            task.clock = time.pthread_getcpuclockid(threading.get_ident())
             while self._enter(task):
                 try:
                     stop = task.vcpu.run(bus)
@@ -183,6 +183,7 @@ class Scheduler:
             with self._lock:
                 task.account.entered(now := self._clock())
                 self._policy.begin(task, now)
+                task.begin(now)
                 self._alarm = self._policy.next_look(now)  # not sooner than it was
         return True
 
@@ -209,7 +210,7 @@ class Scheduler:
         now = self._clock(came_out)
         task.parked = task.kicked = False
         if task.account.state is State.RUNNING and task.pcpu:
-            self._policy.release(task, now)
+            self._policy.release(task, now, task.unused_ns(now))
             task.pcpu.busy_ns += now - task.pcpu.since
             task.pcpu.task = None
         self._left.notify_all()

@@ -41,18 +41,23 @@ class Task:
         self.thread: threading.Thread | None = None
         self.gate: threading.Condition | None = None  # its thread waits here for its turn
         self.host_cpu = -1  # that its thread is bound to
-        self._clock: int | None = None
+        self.clock: int | None = None  # of its thread's CPU time
         self._used_ns = 0
+        self._lost_ns = 0  # time without the host's CPU, since some beginning
 
-    def bind_clock(self) -> None:
-        """Called once on the task's own thread."""
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+    def begin(self, now: int) -> None:
+        """Its turn begins. On its thread, like the next."""
+        self._lost_ns = now - time.thread_time_ns()
+
+    def unused_ns(self, now: int) -> int:
+        """Of its turn: when its thread did not have the host's CPU."""
+        return max(0, now - time.thread_time_ns() - self._lost_ns)
 
     def slept(self) -> bool:
         """Whether its thread was asleep for most of the time since the last look."""
         before = self._used_ns
         try:
-            self._used_ns = 0 if self._clock is None else time.clock_gettime_ns(self._clock)
+            self._used_ns = 0 if self.clock is None else time.clock_gettime_ns(self.clock)
         except OSError:  # the thread ended in between
             return True
         return self._used_ns - before < _WOKE_NS
