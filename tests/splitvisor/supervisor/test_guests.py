@@ -1,0 +1,140 @@
+"""Guests of a real core, scheduled otherwise while they are there."""
+
+import pytest
+import trio
+
+from protos import core_pb2 as core
+from protos import operator_pb2 as operator
+from splitvisor.errors import UserError
+from splitvisor.image.builder import BuiltGuest
+from splitvisor.machine import Guest, Machine
+from splitvisor.supervisor.guests import GuestKeeper
+from splitvisor.supervisor.plan import Plan
+from tests.microhypervisor.core import ENTRY, HALTS, Core
+
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def the_core(tmp_path_factory):
+    the_core = Core(tmp_path_factory.mktemp("core"))
+    yield the_core
+    the_core.close()
+
+
+@pytest.fixture
+async def keeper(the_core, tmp_path):
+    """Of a guest `web` with two vCPUs, not yet there."""
+    guest = Guest("web", tmp_path / "none", vcpus=2)
+    built = BuiltGuest(the_core.config("web", "emulated", vcpus=2), ((ENTRY, HALTS),), ())
+    plan = Plan(Machine("lab", (guest,)), ((guest, built),))
+
+    async def serving():
+        pass
+
+    yield GuestKeeper(plan, the_core.stub, serving, lambda _: None, lambda _: None)
+    if any(g.name == "web" for g in the_core.stub.ListGuests(core.ListRequest()).guests):
+        the_core.call("Destroy", "web")
+
+
+@pytest.fixture
+async def web(keeper):
+    await keeper.start()
+    return keeper
+
+
+def ask(**said):
+    return operator.SetScheduleRequest(guest="web", **said)
+
+
+def affinity(*pcpus):
+    return operator.Affinity(pcpus=pcpus)
+
+
+def schedules(status):
+    return [vcpu.schedule for vcpu in status.vcpus]
+
+
+async def test_what_is_left_out_stays_as_it_is(web):
+    said = core.Schedule(weight=512, cap=50, budget_ns=MS, period_ns=10 * MS, affinity=[0])
+    request = ask(weight=512, cap=50, budget_ns=MS, period_ns=10 * MS, affinity=affinity(0))
+    assert schedules(await web.set_schedule(request)) == [said, said]
+    for change in (
+        {"weight": 1024},
+        {"cap": 0},
+        {"budget_ns": 2 * MS},
+        {"period_ns": 20 * MS},
+        {"budget_ns": 0, "period_ns": 0},
+    ):
+        for name, value in change.items():
+            setattr(said, name, value)
+        assert schedules(await web.set_schedule(ask(**change))) == [said, said]
+    del said.affinity[:]
+    assert schedules(await web.set_schedule(ask(affinity=affinity()))) == [said, said]
+
+
+async def test_one_vcpu_alone(web):
+    usual, other = core.Schedule(weight=256), core.Schedule(weight=256, cap=30)
+    assert schedules(await web.set_schedule(ask(vcpu=1, cap=30))) == [usual, other]
+    assert schedules(await web.set_schedule(ask(vcpu=0, cap=30))) == [other, other]
+
+
+async def test_vcpus_that_differ_each_keep_what_is_left_out(web):
+    await web.set_schedule(ask(vcpu=0, affinity=affinity(0)))
+    await web.set_schedule(ask(vcpu=1, cap=30))
+    status = await web.set_schedule(ask(weight=512))
+    assert schedules(status) == [
+        core.Schedule(weight=512, affinity=[0]),
+        core.Schedule(weight=512, cap=30),
+    ]
+    assert schedules(*await web.statuses()) == schedules(status)
+
+
+async def test_if_one_is_refused_none_is_changed(web):
+    await web.set_schedule(ask(vcpu=0, budget_ns=MS, period_ns=10 * MS))
+    before = schedules(await web.set_schedule(ask(vcpu=1, budget_ns=MS, period_ns=5 * MS)))
+    with pytest.raises(UserError, match=f"vCPU web/1: budget {9 * MS} ns: give "):
+        await web.set_schedule(ask(budget_ns=9 * MS))
+    assert schedules(*await web.statuses()) == before
+
+
+async def test_two_operators_at_once_lose_nothing_of_each_other(web):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(web.set_schedule, ask(weight=512))
+        nursery.start_soon(web.set_schedule, ask(cap=40))
+        nursery.start_soon(web.set_schedule, ask(affinity=affinity(0)))
+    said = core.Schedule(weight=512, cap=40, affinity=[0])
+    assert schedules(*await web.statuses()) == [said, said]
+
+
+@pytest.mark.parametrize(
+    ("request_", "line"),
+    [
+        (ask(vcpu=2, cap=5), "^guest web has vCPUs 0 to 1$"),
+        (ask(cap=101), "^vCPU web/0: cap 101: give percent"),
+        (ask(weight=1 << 31), "^vCPU web/0: weight 2147483648: give 1 to 65535$"),
+        (ask(affinity=affinity(1 << 31)), "there is no pCPU 2147483648"),
+        (ask(period_ns=(1 << 64) - 1), "give a budget too"),
+        (operator.SetScheduleRequest(guest="wbe"), "^no guest 'wbe', did you mean 'web'"),
+    ],
+    ids=["vcpu", "cap", "weight", "affinity", "period", "guest"],
+)
+async def test_what_cannot_be_is_refused_and_changes_nothing(web, request_, line):
+    before = schedules(*await web.statuses())
+    with pytest.raises(UserError, match=line):
+        await web.set_schedule(request_)
+    assert schedules(*await web.statuses()) == before
+
+
+async def test_a_guest_that_is_not_there_yet_is_no_wrong_name(keeper):
+    with pytest.raises(UserError, match="guest web is starting or ending: ask again"):
+        await keeper.set_schedule(ask(cap=5))
+    with pytest.raises(UserError, match="guest web is starting or ending: ask again"):
+        await keeper.set_balloon(core.BalloonRequest(guest="web", target=8 << 20))
+
+
+async def test_a_guest_without_a_balloon_says_so(web):
+    with pytest.raises(UserError, match="guest web has no balloon: start it with one"):
+        await web.set_balloon(core.BalloonRequest(guest="web", target=2 << 20))
+    with pytest.raises(UserError, match="no guest 'wbe', did you mean 'web'"):
+        await web.set_balloon(core.BalloonRequest(guest="wbe", target=2 << 20))
