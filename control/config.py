@@ -1,14 +1,20 @@
 """From messages to what the core takes."""
 
-from microhypervisor.cpu.protocol import Registers
+from control.select import choose
+from microhypervisor.cpu.protocol import BackEnd, Registers
 from microhypervisor.errors import PeerFault
-from microhypervisor.limits import MIN_SLICE_NS
+from microhypervisor.limits import MAX_DEVICES, MAX_NAME, MAX_VCPUS, MIN_SLICE_NS
 from microhypervisor.memory.ram import Region, RegionKind, lay_out
 from microhypervisor.sched.policy import Parameters
 from protos import core_pb2
 
 MAX_SLICE_NS = 10_000_000_000  # far beyond it, threads cannot be told how long to wait
 
+_KINDS = {
+    core_pb2.CPU_AUTO: "auto",
+    core_pb2.CPU_KVM: "kvm",
+    core_pb2.CPU_EMULATED: "emulated",
+}
 _REGIONS = {core_pb2.REGION_RAM: RegionKind.RAM, core_pb2.REGION_ROM: RegionKind.ROM}
 
 
@@ -37,3 +43,25 @@ def slice_of(slice_ns: int) -> int:
     if not MIN_SLICE_NS <= slice_ns <= MAX_SLICE_NS:
         raise PeerFault(f"a slice of {slice_ns} ns: give {MIN_SLICE_NS} to {MAX_SLICE_NS}")
     return slice_ns
+
+
+def cpu_of(config: core_pb2.GuestConfig) -> BackEnd:
+    """What is to run the guest; EnvironmentFault if this host cannot."""
+    if config.cpu not in _KINDS:
+        raise PeerFault(f"guest {config.name}: no CPU has number {config.cpu}")
+    return choose(_KINDS[config.cpu])
+
+
+def check(config: core_pb2.GuestConfig) -> None:
+    """PeerFault for what no guest can have."""
+    name = config.name
+    if not 0 < len(name) <= MAX_NAME or not name.isascii() or not name.isprintable():
+        raise PeerFault(f"guest name {name!r} is not 1 to {MAX_NAME} printable characters")
+    if len({device.name for device in config.devices}) != len(config.devices):
+        raise PeerFault(f"guest {name}: two devices have the same name")
+    if any(power.action not in core_pb2.PowerAction.values() for power in config.power_ports):
+        raise PeerFault(f"guest {name}: a power port with an unknown action")
+    if not 0 < config.vcpus <= MAX_VCPUS:
+        raise PeerFault(f"guest {name}: {config.vcpus} vCPUs; give it 1 to {MAX_VCPUS}")
+    if len(config.devices) > MAX_DEVICES:
+        raise PeerFault(f"guest {name}: more than {MAX_DEVICES} devices")

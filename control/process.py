@@ -15,9 +15,9 @@ import sys
 import trio
 
 from control.config import slice_of
+from control.select import PREFERENCE, back_end, problem_of
 from control.server import Server
 from microhypervisor.core import Core
-from microhypervisor.cpu.select import PREFERENCE, back_end, problem_of
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.limits import SLICE_NS
 from microhypervisor.sched.scheduler import Scheduler

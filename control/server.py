@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import grpc
 
-from control.config import parameters_of, regions_of, registers_of, slice_of
+from control.config import check, cpu_of, parameters_of, regions_of, registers_of, slice_of
+from control.select import problem_of
 from control.status import accounts, balloon_of, dirty_pages, scheduler_status, status_of
 from microhypervisor.core import Core
-from microhypervisor.cpu.select import problem_of
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.guest import Guest
 from microhypervisor.limits import MAX_CHUNK, MAX_MESSAGE
@@ -90,8 +90,10 @@ class Control(core_pb2_grpc.CoreServicer):
 
     @_changing
     def CreateGuest(self, request: core_pb2.GuestConfig) -> Status:
+        check(request)
+        cpu, regions = cpu_of(request), regions_of(request)
         registers, parameters = registers_of(request.registers), parameters_of(request.schedule)
-        return self._status(self.core.create(request, regions_of(request), registers, parameters))
+        return self._status(self.core.create(request, cpu, regions, registers, parameters))
 
     def LoadGuest(
         self, request_iterator: Iterator[core_pb2.MemoryChunk], context: Context

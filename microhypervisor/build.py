@@ -1,32 +1,24 @@
-"""From a GuestConfig to a Guest: everything is checked here, and nothing is left on failure."""
+"""From a checked GuestConfig to a Guest: nothing is left on failure."""
 
 from contextlib import ExitStack
 
 from microhypervisor.bus import AddressMap
-from microhypervisor.cpu.protocol import Registers
-from microhypervisor.cpu.select import choose
+from microhypervisor.cpu.protocol import BackEnd, Registers
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import Config, ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
-from microhypervisor.limits import MAX_DEVICES, MAX_NAME, MAX_VCPUS
 from microhypervisor.memory.ram import GuestMemory, Region
 from microhypervisor.sched.policy import Parameters
 from microhypervisor.sched.scheduler import Scheduler
 from protos import core_pb2
 
-_KINDS = {
-    core_pb2.CPU_AUTO: "auto",
-    core_pb2.CPU_KVM: "kvm",
-    core_pb2.CPU_EMULATED: "emulated",
-}
-
 
 def build(
     config: core_pb2.GuestConfig,
+    cpu: BackEnd,
     regions: list[Region],
     registers: Registers,
     parameters: Parameters,
@@ -36,23 +28,10 @@ def build(
 ) -> Guest:
     """A guest in state CREATED, its devices attached and wired."""
     name = config.name
-    if not 0 < len(name) <= MAX_NAME or not name.isascii() or not name.isprintable():
-        raise PeerFault(f"guest name {name!r} is not 1 to {MAX_NAME} printable characters")
-    if len({device.name for device in config.devices}) != len(config.devices):
-        raise PeerFault(f"guest {name}: two devices have the same name")
-    if any(power.action not in core_pb2.PowerAction.values() for power in config.power_ports):
-        raise PeerFault(f"guest {name}: a power port with an unknown action")
-    if config.cpu not in _KINDS:
-        raise PeerFault(f"guest {name}: no CPU has number {config.cpu}")
-    if not 0 < config.vcpus <= MAX_VCPUS:
-        raise PeerFault(f"guest {name}: {config.vcpus} vCPUs; give it 1 to {MAX_VCPUS}")
-    if len(config.devices) > MAX_DEVICES:
-        raise PeerFault(f"guest {name}: more than {MAX_DEVICES} devices")
     with ExitStack() as undo:
         memory = GuestMemory(name, regions)
         undo.callback(memory.close)
-        make = choose(_KINDS[config.cpu])
-        processors = make(memory, config.vcpus, config.kernel_irqchip)
+        processors = cpu(memory, config.vcpus, config.kernel_irqchip)
         undo.callback(processors.close)
         address_map = AddressMap(memory, config.power_ports)
         devices: list[ServedDevice] = []

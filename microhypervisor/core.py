@@ -6,7 +6,7 @@ Who changes something holds `changing`; the gRPC service in front of it (control
 import threading
 
 from microhypervisor.build import build
-from microhypervisor.cpu.protocol import Registers
+from microhypervisor.cpu.protocol import BackEnd, Registers
 from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
@@ -47,6 +47,7 @@ class Core:
     def create(
         self,
         config: core_pb2.GuestConfig,
+        cpu: BackEnd,
         regions: list[Region],
         registers: Registers,
         parameters: Parameters,
@@ -60,7 +61,7 @@ class Core:
                 f"guest {config.name} wants {wanted >> 20} MiB, {used >> 20} of"
                 f" {self.memory_budget >> 20} MiB are taken: give it less, or stop another guest"
             )
-        said = (config, regions, registers, parameters)
+        said = (config, cpu, regions, registers, parameters)
         guest = build(*said, self.scheduler, self.directory, self.events)
         self._guests[config.name] = guest
         return guest

@@ -16,11 +16,12 @@ import pytest
 from cpus.kvm.complex import kvm_problem
 from cpus.kvm.vcpu import KICK_SIGNAL, install_kick_signal
 from microhypervisor.cpu.protocol import Complex, Registers, Stop, Vcpu
-from microhypervisor.cpu.select import choose
+from control.select import choose
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 
 LOAD = 0x8000
 ROM = 0x200000
+MORE_RAM = 0x600000  # one page
 HOLE = 0xD0000000  # neither RAM nor ROM: accesses reach the bus
 DONE = 0xF4
 PATIENCE = 60  # seconds after which a guest counts as hung
@@ -140,7 +141,11 @@ class Machine:
     def __init__(
         self, kind: str, source: str, vcpus: int = 1, kernel_irqchip: bool = False
     ) -> None:
-        regions = [(RegionKind.RAM, 0, 1 << 20), (RegionKind.ROM, ROM, 4096)]
+        regions = [
+            (RegionKind.RAM, 0, 1 << 20),
+            (RegionKind.ROM, ROM, 4096),
+            (RegionKind.RAM, MORE_RAM, 4096),
+        ]
         self.memory = GuestMemory("test", lay_out(regions))
         self.memory.load(LOAD, assemble(source))
         self.memory.load(ROM, bytes(range(64)))

@@ -2,10 +2,10 @@
 
 import pytest
 
+from control.select import back_end, choose, problem_of
 from cpus.emulated.complex import EmulatedComplex
 from cpus.kvm import complex as kvm
 from cpus.kvm.complex import KvmComplex, kvm_problem
-from microhypervisor.cpu.select import back_end, choose, problem_of
 from microhypervisor.errors import EnvironmentFault
 
 
