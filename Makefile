@@ -52,8 +52,10 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## the figures: echo round trip, block latency, block reads a second
-	$(BIN)/python -m benchmarks.quick
+bench: setup  ## the figures, in some four minutes: disks, scheduling, and policies in virtual time
+	@$(BIN)/python -m benchmarks.quick
+	@$(BIN)/python -m benchmarks.sched
+	@$(BIN)/python -m benchmarks.simulated
 
 lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group dev \
