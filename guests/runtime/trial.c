@@ -6,7 +6,7 @@
 #include "print.h"
 
 #define SPINS_BETWEEN_STATUS_READS 1000
-#define STATUS_READS 200000 /* until a device that has to answer is given up */
+#define STATUS_READS 50000 /* until a device that has to answer is given up */
 
 struct block_device trial_disk;
 static const char *current = "";

@@ -131,10 +131,10 @@ class Machine:
         self.process.stdin.write(letter.encode())
         self.process.stdin.flush()
 
-    def until(self, done) -> None:
-        """Read both streams until `done()` says so."""
+    def until(self, done, patience=PATIENCE) -> None:
+        """Read both streams until `done()` says so, for so many seconds."""
         out, err = self.process.stdout, self.process.stderr
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not done():
             ready, _, _ = select.select([out, err], [], [], max(deadline - time.monotonic(), 0))
             text = f"console:\n{self.console}\nerrors:\n{self.errors}"
@@ -167,17 +167,20 @@ def anonymous_bytes(pid: int) -> int:
     return int(re.search(r"RssAnon:\s+(\d+) kB", text)[1]) << 10
 
 
+def memory_of(core: int, guest: str) -> Path:
+    """The file that a guest's RAM is, which only root may open."""
+    entries = Path(f"/proc/{core}/fd").iterdir()
+    return next(e for e in entries if os.readlink(e).startswith(f"/memfd:guest-{guest} "))
+
+
 def memory_crc(core: int, guest: str, base: int, size: int) -> int | str:
     """CRC-32 of a guest's RAM, read through the core's descriptor of it, as only root may."""
     try:
-        for entry in Path(f"/proc/{core}/fd").iterdir():
-            if os.readlink(entry).startswith(f"/memfd:guest-{guest} "):
-                with entry.open("rb") as memory:
-                    memory.seek(base)
-                    return zlib.crc32(memory.read(size))
+        with memory_of(core, guest).open("rb") as memory:
+            memory.seek(base)
+            return zlib.crc32(memory.read(size))
     except PermissionError as error:
         return f"the core's memory cannot be opened here: {error}"
-    raise AssertionError(f"the core has no memory of guest {guest}")
 
 
 def examine(splitvisor: Splitvisor, folder: Path, cpu: str) -> Evidence:
@@ -194,7 +197,10 @@ def examine(splitvisor: Splitvisor, folder: Path, cpu: str) -> Evidence:
             seen.checks.append(machine.says("PASS"))
             with (folder / "gate.img").open("r+b") as gate:
                 gate.write(b"x")
-            machine.until(lambda: all(f"guest {name}: ended" in machine.errors for name in HOSTILE))
+            machine.until(
+                lambda: all(f"guest {name}: ended" in machine.errors for name in HOSTILE),
+                4 * PATIENCE,
+            )
             machine.order("c")
             seen.checks.append(machine.says("PASS", 2))
             machine.order("h")
@@ -209,6 +215,11 @@ def examine(splitvisor: Splitvisor, folder: Path, cpu: str) -> Evidence:
             machine.process.stdin.close()
             machine.errors += machine.process.stderr.read().decode()
             seen.status = machine.process.wait(PATIENCE)
+        except AssertionError as problem:
+            for name in HOSTILE:
+                said = (folder / f"{name}.log").read_text(errors="replace")
+                problem.add_note(f"{name} said last:\n{said[-300:]}")
+            raise
         finally:
             machine.process.kill()
     seen.errors = machine.errors

@@ -13,6 +13,8 @@ from tests.end_to_end.conftest import Splitvisor, needs_kvm
 from tests.end_to_end.isolation import HOSTILE, Evidence, examine
 
 GROWTH = 48 << 20  # bytes that the core may need for guests, threads and logs of requests
+pytestmark = pytest.mark.timeout(400)  # the first test of each CPU runs the machine
+
 MODES = [(name, mode) for name, (*_, modes) in HOSTILE.items() for mode in modes]
 
 
@@ -49,7 +51,7 @@ def test_its_disk_worked_all_the_time(seen):
     assert last > first
 
 
-@pytest.mark.parametrize(("name", "mode"), MODES, ids="-".join)
+@pytest.mark.parametrize(("name", "mode"), MODES, ids=[f"{name}-{mode}" for name, mode in MODES])
 def test_a_hostile_mode_ends_as_it_should(seen, name, mode):
     image, *_ = HOSTILE[name]
     assert f"{image}: {mode}: ok" in seen.consoles[name], seen.consoles[name][-500:]
