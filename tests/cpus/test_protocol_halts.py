@@ -147,6 +147,23 @@ def test_the_task_priority_holds_back_and_a_higher_class_nests(
     assert ports == [0x80, 0x81, 0x90, 0x82, 0x83, 0xF4]
 
 
+def test_the_end_of_one_interrupt_lets_the_next_of_its_class_in(boot_seen, long_mode):
+    machine = boot_seen(
+        long_mode
+        + """
+            gate 65; gate 66
+            store 0x40041, 0xfee00300; store 0x40042, 0xfee00300
+            sti
+        1:  cmpl $2, seen; jne 1b
+            finish
+        gate_65: out %al, $0x81; jmp 2f
+        gate_66: out %al, $0x82
+        2:  store 0, 0xfee000b0; incl seen; iretq
+        seen: .long 0"""
+    )
+    assert [address for _, address, _, _ in machine.finish().lines] == [0x82, 0x81, 0xF4]
+
+
 def test_a_running_vcpu_can_be_started_anew_elsewhere(boot):
     machine = boot(
         START
