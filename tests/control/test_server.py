@@ -1,41 +1,16 @@
 """The core's calls on a real core process with real, tiny guests on both CPUs."""
 
 import contextlib
-import itertools
 import threading
 
 import grpc
 import pytest
 
 from protos import core_pb2 as pb
+from tests.control.calls import Code, names, refused
 from tests.microhypervisor import core as guests
 from tests.microhypervisor.conftest import BUDGET
 from tests.microhypervisor.core import MIB, PATIENCE, until
-
-Code = grpc.StatusCode
-names = (f"guest{n}" for n in itertools.count())
-
-
-@contextlib.contextmanager
-def refused(code, *words):
-    """The call fails with this status and one line that holds these words."""
-    with pytest.raises(grpc.RpcError) as raised:
-        yield
-    text = raised.value.details()
-    assert raised.value.code() is code, text
-    assert "\n" not in text
-    for word in words:
-        assert word in text
-
-
-@pytest.fixture
-def name(shared_core):
-    """A guest's name; whatever guest gets it is destroyed afterwards."""
-    name = next(names)
-    yield name
-    with contextlib.suppress(grpc.RpcError):
-        shared_core.call("Destroy", name)
-
 
 # --- what guests do
 
