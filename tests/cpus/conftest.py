@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from control.select import choose
 from cpus.kvm.complex import kvm_problem
 from cpus.kvm.vcpu import KICK_SIGNAL, install_kick_signal
 from microhypervisor.cpu.protocol import Complex, Registers, Stop, Vcpu
-from control.select import choose
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 
 LOAD = 0x8000
