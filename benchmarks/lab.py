@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from protos import operator_pb2 as operator
@@ -96,7 +97,7 @@ def gains(series: dict[str, list[tuple[int, int]]], seconds: float, hertz: float
 
 
 def _at(points: list[tuple[int, int]], when: int) -> int:
-    for (work, at), (more, then) in zip(points, points[1:], strict=False):
+    for (work, at), (more, then) in pairwise(points):
         if at <= when <= then:
             return work + (more - work) * (when - at) // (then - at)
     raise SystemExit("a guest told too little for the interval that is measured")
