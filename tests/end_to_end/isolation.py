@@ -42,7 +42,7 @@ HOSTILE = {
     ),
     "race": (
         "hostile_race",
-        "rounds=20",
+        "rounds=10",
         2,
         (
             *("address", "length", "next", "flags", "index"),
