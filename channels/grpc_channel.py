@@ -17,7 +17,7 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.use_local_subchannel_pool", 1),  # a connection for each device
     ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # the time to connect, too: a loaded host is slow
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
 
