@@ -1,37 +1,17 @@
 """The scheduler with scripted vCPUs on real threads."""
 
-import os
 import threading
 
 import pytest
 
 from microhypervisor.cpu.protocol import Stop
-from microhypervisor.limits import SLICE_NS
 from microhypervisor.sched.accounting import State
-from microhypervisor.sched.scheduler import Scheduler
 from tests.microhypervisor.sched.scripted import (
     PATIENCE,
     Gauge,
-    Machine,
     ScriptedVcpu,
     eventually,
 )
-
-
-@pytest.fixture
-def machine():
-    """A function that makes a machine with so many pCPUs."""
-    made = []
-
-    def make(pcpus):
-        cpus = sorted(os.sched_getaffinity(0))
-        hosts = [cpus[i % len(cpus)] for i in range(pcpus)]
-        made.append(Machine(Scheduler(hosts, "round_robin", SLICE_NS)))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def in_thread(function, *arguments):
@@ -218,6 +198,48 @@ def test_a_halted_vcpu_runs_again_when_woken(machine):
         assert cpu.laps == lap
         wake(cpu)
         eventually(lambda lap=lap: cpu.laps == lap + 1)
+
+
+def test_a_wake_up_is_done_when_wake_comes_back(machine):
+    m, cpu = machine(1), ScriptedVcpu(0, halts)
+    (task,) = m.start(cpu)
+    eventually(lambda: task.account.state is State.HALTED)
+    let_go = threading.Event()
+
+    def stubborn(cpu):
+        assert let_go.wait(PATIENCE)
+        return cpu.spin()
+
+    m.start(worker := ScriptedVcpu(1, stubborn))
+    eventually(lambda: worker.gauge.now)
+    wake(cpu)
+    assert task.account.state is State.READY  # by this thread: nobody else could have run it
+    let_go.set()
+    eventually(lambda: cpu.laps == 2)
+
+
+def test_a_vcpu_that_wakes_has_a_free_pcpu_at_once(machine):
+    m, cpu = machine(2), ScriptedVcpu(0, halts)
+    (task,) = m.start(cpu)
+    eventually(lambda: task.account.state is State.HALTED)
+    held = threading.Event()
+    cpu.script = lambda cpu: held.wait(PATIENCE) and halts(cpu)
+    wake(cpu)
+    assert task.account.state is State.RUNNING
+    assert [pcpu.task for pcpu in m.scheduler.pcpus] == [task, None]
+    held.set()
+
+
+def test_wake_ups_are_counted_with_the_time_they_took(machine):
+    m, cpu = machine(1), ScriptedVcpu(0, halts)
+    (task,) = m.start(cpu)
+    for lap in range(1, 20):
+        eventually(lambda: task.account.state is State.HALTED)
+        assert (task.account.wakes, task.account.switches) == (lap - 1, lap)
+        wake(cpu)
+        wake(cpu)  # awake already
+        eventually(lambda lap=lap: cpu.laps == lap + 1)
+    assert sum(task.account.wake_latency) == task.account.wakes
 
 
 def test_an_interrupt_that_comes_while_it_is_halting_is_not_lost(machine):
