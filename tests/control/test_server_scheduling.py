@@ -204,6 +204,7 @@ def test_if_one_vcpu_does_not_fit_none_is_changed(core, name, cpu):
     with refused(Code.INVALID_ARGUMENT, f"vCPU {name}/1", "20.0 % too much"):
         set_schedule(core, name, budget_ns=6 * MS, period_ns=10 * MS, affinity=[0])
     assert schedules(core.status(name)) == before
+    set_schedule(core, name, 1, budget_ns=6 * MS, period_ns=10 * MS, affinity=[0])  # is still free
     go_on(core, [name])
 
 
