@@ -124,7 +124,7 @@ def in_time(runs: list[tuple[int, int]], budget: float, period: float) -> float:
 
 def wake_up() -> None:
     """By the core's own account: from the interrupt to the vCPU's thread entering the guest."""
-    waker = Spinner("waker", "", "ops=3000 work=20", "waker", 'disks = ["memory:size=4M"]')
+    waker = Spinner("waker", "weight = 2048", "ops=3000 work=20", "waker", 'disks = ["memory:size=4M"]')
     others = [Spinner(f"g{i}", arguments="") for i in range(4)]
     with lab([waker, *others], CREDIT) as machine:
         machine.wait(lambda: b"waker: done" in machine.log("waker"))

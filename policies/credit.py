@@ -6,8 +6,8 @@ Systems", 1996) with one queue for all pCPUs, as in Xen's credit2. Arithmetic is
 what a division leaves is carried, so weights come out exactly however long it runs.
 
 *Turns.* A runner gives way when its virtual time has passed that of the first in the queue and its
-turn is over. A turn is the slice, and less for whoever is lighter than the one who waits: a round
-of weights 1 and 8 takes 11 ms, not 90.
+slice is over. All have the same slice, whatever their weight: what a switch and a cold cache cost
+is then the same part of everyone's turn, and shares of *work* come out by weight, not only of time.
 
 *Wake-ups.* A woken task needs no end of turn, only 0.5 ms of rest for the one before it: it runs at
 once if it used less than its share, and wake-up storms cannot make more than 2,000 switches a
@@ -31,7 +31,6 @@ from policies.parameters import MAX_CAP, Parameters
 
 T = TypeVar("T", bound=Hashable)
 
-MIN_TURN_NS = 1_000_000  # a switch costs up to 0.3 ms, and a cold cache
 REST_NS = 500_000
 CAP_WINDOW_NS = 10_000_000
 CAP_WINDOWS = 2  # that a bucket holds: a timer that is late does not cost its owner
@@ -170,14 +169,10 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
 
     def _due(self, waiter: CreditAccount[T], runner: CreditAccount[T]) -> int:
         weight = runner.parameters.weight
-        if waiter.woken:
-            turn = REST_NS
-        else:
-            lighter = self.slice_ns * weight // max(weight, waiter.parameters.weight)
-            turn = max(MIN_TURN_NS, lighter)
+        turn = min(REST_NS, self.slice_ns) if waiter.woken else self.slice_ns
         behind = (waiter.key - self._bounded(runner, waiter)) * weight - runner.remainder
         passes = runner.charged + max(0, -(-behind // _SCALE))
-        return max(runner.since + min(turn, self.slice_ns), passes)
+        return max(runner.since + turn, passes)
 
     def _excess(self, account: CreditAccount[T], now: int) -> int:
         return account.key + (now - account.charged) * _SCALE // account.parameters.weight

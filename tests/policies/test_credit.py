@@ -56,7 +56,7 @@ def test_any_weights_share_to_within_a_thousandth_and_to_within_a_turn(weights, 
 
 def test_the_lightest_is_not_starved_by_the_heaviest():
     found = shares([spinner("a", weight=1), spinner("b", weight=65535)], 400)
-    turn = 100 / 400 / 1000  # a millisecond of 400 seconds, in percent
+    turn = 100 / 400 / 100  # a slice of 400 seconds, in percent
     assert 0 < found["a"] <= 100 / 65536 + turn
 
 
