@@ -149,7 +149,7 @@ def wake_up() -> None:
 def crowd() -> None:
     names = [f"g{i}" for i in range(64)]
     answers: list[float] = []
-    with lab([Spinner(name, arguments="every=20K") for name in names], CREDIT, "[0, 1]") as machine:
+    with lab([Spinner(name, arguments="every=200K") for name in names], CREDIT, "[0, 1]") as machine:
         before = {name: len(machine.work(name)) for name in names}
         until = time.monotonic() + 10
         while time.monotonic() < until:

@@ -20,10 +20,12 @@ from control.server import Server
 from microhypervisor.core import Core
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.limits import SLICE_NS
+from microhypervisor.sched.host import SHORT_NS, set_slice
 from microhypervisor.sched.scheduler import Scheduler
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_SET_TIMERSLACK = 29
 
 
 def _positive(text: str) -> int:
@@ -102,6 +104,10 @@ def main() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_DUMPABLE, 0)
+    libc.prctl(_PR_SET_TIMERSLACK, 1)  # nanoseconds, instead of 50 us by which slices end late
+    set_slice(SHORT_NS)
+    if others := os.sched_getaffinity(0).difference(arguments.pcpus):
+        os.sched_setaffinity(0, others)  # vCPUs' threads go where their pCPUs are
     for name in PREFERENCE:
         if not problem_of(name):
             back_end(name).prepare()

@@ -64,11 +64,12 @@ class Control(core_pb2_grpc.CoreServicer):
     def __init__(self, core: Core) -> None:
         self.core = core
         self._watchers = threading.Semaphore(MAX_WATCHERS)
+        self._kvm_problem = problem_of("kvm")  # asked once: it makes a virtual machine
 
     def Describe(
         self, request: core_pb2.DescribeRequest, context: Context
     ) -> core_pb2.CoreDescription:
-        problem = problem_of("kvm")
+        problem = self._kvm_problem
         return core_pb2.CoreDescription(
             pid=os.getpid(),
             auto_cpu=core_pb2.CPU_EMULATED if problem else core_pb2.CPU_KVM,

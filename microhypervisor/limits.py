@@ -31,4 +31,5 @@ MAX_NAME = 64  # of a guest; it becomes part of other names
 EVENT_BACKLOG = 4096  # events kept for a watcher that does not read
 SLICE_NS = 10_000_000  # a vCPU's turn when others wait for its pCPU, unless the operator says more
 MIN_SLICE_NS = 500_000  # a switch costs about 200 us: below this, more than it gives
+SWITCH_NS = 200_000  # what entering and leaving a guest takes; added to what is reserved for it
 WATCH_NS = 2_000_000  # between looks at vCPUs whose halts only the kernel sees

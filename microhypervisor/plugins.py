@@ -11,8 +11,9 @@ from typing import Any
 from microhypervisor.errors import EnvironmentFault
 
 
+@cache
 def installed(group: str) -> list[str]:
-    """The names in a group."""
+    """The names in a group; what is installed later is not looked for."""
     return sorted({entry.name for entry in entry_points(group=group)})
 
 

@@ -17,13 +17,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 from microhypervisor.cpu.protocol import Bus, Stop
 from microhypervisor.errors import PeerFault, Refusal
-from microhypervisor.limits import WATCH_NS
+from microhypervisor.limits import SWITCH_NS, WATCH_NS
 from microhypervisor.plugins import installed, load
 from microhypervisor.sched.accounting import State
+from microhypervisor.sched.host import LONG_NS, set_slice
 from microhypervisor.sched.policy import Parameters, Policy
 from microhypervisor.sched.task import Pcpu, Task
 
@@ -47,10 +49,15 @@ class Scheduler:
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
 
     def add(self, tasks: list[Task]) -> None:
-        """Get to know the vCPUs of a guest; PeerFault if one does not fit."""
+        """Get to know the vCPUs of a guest; PeerFault if one does not fit, and none is known."""
         with self._lock:
-            add, remove, now = self._policy.add, self._policy.remove, self._clock()
-            _all(tasks, lambda t: add(t, t.parameters, now), lambda t: remove(t, now))
+            now = self._clock()
+            with ExitStack() as undo:
+                for task in tasks:
+                    with _refusal(task):
+                        self._policy.add(task, _asked(task.parameters), now)
+                    undo.callback(self._policy.remove, task, now)
+                undo.pop_all()
             self._tasks += tasks
             self._timer.notify()  # they may be some to look after
 
@@ -65,26 +72,21 @@ class Scheduler:
     def set_parameters(self, tasks: list[Task], parameters: Parameters) -> None:
         """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
         with self._lock:
-            change, now = self._policy.change, self._clock()
-            _all(
-                tasks, lambda t: change(t, parameters, now), lambda t: change(t, t.parameters, now)
-            )
+            if len(tasks) == 1:
+                with _refusal(tasks[0]):
+                    self._policy.change(tasks[0], _asked(parameters), self._clock())
+                self._dispatch(self._now)
+            else:  # one after the other could be refused half-way
+                said = {t: parameters if t in tasks else t.parameters for t in self._tasks}
+                self._install(self._make(self.policy_name, self.slice_ns), said)
             for task in tasks:
                 task.parameters = parameters
-            self._dispatch(now)
 
     def set_policy(self, name: str, slice_ns: int) -> None:
         """Have another policy decide from now on; PeerFault if it cannot, and the old one stays."""
         with self._lock:
-            policy, now = self._make(name, slice_ns), self._clock()
-            _all(self._tasks, lambda t: policy.add(t, t.parameters, now), lambda _: None)
-            for task in self._tasks:
-                if task.account.state is State.RUNNING and task.pcpu:
-                    policy.adopt(task, task.pcpu.index, now)
-                elif task.account.state is State.READY:
-                    policy.ready(task, now, woken=False)
-            self._policy, self.policy_name, self.slice_ns = policy, name, slice_ns
-            self._dispatch(now)
+            self._install(self._make(name, slice_ns), {t: t.parameters for t in self._tasks})
+            self.policy_name, self.slice_ns = name, slice_ns
 
     def start(self, task: Task, bus: Bus, stopped: Callable[[Task, Stop], None]) -> None:
         """Run the task's vCPU on a thread of its own; `stopped` hears of faults."""
@@ -93,6 +95,7 @@ class Scheduler:
 
         def body() -> None:
             task.clock = time.pthread_getcpuclockid(threading.get_ident())
+            set_slice(LONG_NS)
             while self._enter(task):
                 try:
                     stop = task.vcpu.run(bus)
@@ -147,6 +150,20 @@ class Scheduler:
             raise PeerFault(f"policy {name}: {refusal}") from None
         return policy
 
+    def _install(self, policy: Policy[Task], said: dict[Task, Parameters]) -> None:
+        """From now on it decides, of vCPUs that are where they are; PeerFault if one is refused."""
+        now = self._clock()
+        for task, parameters in said.items():
+            with _refusal(task):
+                policy.add(task, _asked(parameters), now)
+        for task in said:
+            if task.account.state is State.RUNNING and task.pcpu:
+                policy.adopt(task, task.pcpu.index, now)
+            elif task.account.state is State.READY:
+                policy.ready(task, now, woken=False)
+        self._policy = policy
+        self._dispatch(now)
+
     def _flag(self, tasks: list[Task], paused: bool) -> None:
         now = self._clock()
         for task in tasks:
@@ -184,7 +201,8 @@ class Scheduler:
                 task.account.entered(now := self._clock())
                 self._policy.begin(task, now)
                 task.begin(now)
-                self._alarm = self._policy.next_look(now)  # not sooner than it was
+                self._alarm = now  # the ticker works out when, while the guest runs already
+                self._timer.notify()
         return True
 
     def _leave(self, task: Task, state: State) -> None:
@@ -238,15 +256,18 @@ class Scheduler:
             task.gate.notify()
 
     def _dispatch(self, now: int) -> None:
-        """Act on what the policy says now."""
-        policy = self._policy
+        """Act on what the policy says now; if somebody is picked, the rest waits until he runs."""
+        policy, picked = self._policy, False
         for pcpu in self.pcpus:
             if pcpu.task is None and (task := policy.pick(pcpu.index, now)) is not None:
                 pcpu.task, pcpu.since, task.pcpu = task, now, pcpu
                 pcpu.switches += 1
+                picked = True
                 task.account.move(State.RUNNING, now)
                 if task.gate:
                     task.gate.notify()
+        if picked:
+            return
         for task in policy.preempt(now):
             self._kick(task)
         alarm = policy.next_look(now)
@@ -285,12 +306,15 @@ class Scheduler:
                     self._kick(task)
 
 
-def _all(tasks: list[Task], do: Callable[[Task], None], undo: Callable[[Task], None]) -> None:
-    """For each, or if one is refused for none, and PeerFault."""
-    for done, task in enumerate(tasks):
-        try:
-            do(task)
-        except ValueError as refusal:
-            for before in reversed(tasks[:done]):
-                undo(before)
-            raise PeerFault(f"vCPU {task.name}: {refusal}") from None
+def _asked(said: Parameters) -> Parameters:
+    """What to ask of a policy: a budget is the guest's own, and switches come on top of it."""
+    with_switch = min(said.budget_ns + SWITCH_NS, said.period_ns)
+    return replace(said, budget_ns=max(said.budget_ns, with_switch)) if said.budget_ns else said
+
+
+@contextmanager
+def _refusal(task: Task) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as refusal:
+        raise PeerFault(f"vCPU {task.name}: {refusal}") from None
