@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from protos import core_pb2_grpc
 from protos import operator_pb2 as operator
 from splitvisor.cli import client
+from splitvisor.supervisor import rpc
 from splitvisor.supervisor.run_directory import running
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +60,12 @@ class Lab:
     def status(self) -> operator.MachineStatus:
         """Everything there is to know."""
         return client.status(self.machine)
+
+    @contextmanager
+    def core(self) -> Iterator[core_pb2_grpc.CoreStub]:
+        """The core's own service."""
+        with rpc.channel(self.folder / "run" / self.machine.name / "core.sock") as channel:
+            yield core_pb2_grpc.CoreStub(channel)
 
     def wait(self, what: Callable[[], bool]) -> None:
         """Until it holds."""

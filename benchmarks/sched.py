@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from benchmarks.lab import Lab, Spinner, gains, lab, last, quantile
 from benchmarks.report import row, verdict
+from protos import core_pb2
 
 SLICE = 'slice = "10ms"'
 CREDIT = f'policy = "credit"\n{SLICE}'
@@ -124,7 +125,9 @@ def in_time(runs: list[tuple[int, int]], budget: float, period: float) -> float:
 
 def wake_up() -> None:
     """By the core's own account: from the interrupt to the vCPU's thread entering the guest."""
-    waker = Spinner("waker", "weight = 2048", "ops=3000 work=20", "waker", 'disks = ["memory:size=4M"]')
+    waker = Spinner(
+        "waker", "weight = 2048", "ops=3000 work=20", "waker", 'disks = ["memory:size=4M"]'
+    )
     others = [Spinner(f"g{i}", arguments="") for i in range(4)]
     with lab([waker, *others], CREDIT) as machine:
         machine.wait(lambda: b"waker: done" in machine.log("waker"))
@@ -147,30 +150,46 @@ def wake_up() -> None:
 
 
 def crowd() -> None:
+    """The core's calls one by one, and what `ps` asks for: three processes, all in one answer."""
     names = [f"g{i}" for i in range(64)]
+    guests = [Spinner(name, arguments="every=200K") for name in names]
+    calls: list[float] = []
     answers: list[float] = []
-    with lab([Spinner(name, arguments="every=200K") for name in names], CREDIT, "[0, 1]") as machine:
+    with lab(guests, CREDIT, "[0, 1]") as machine, machine.core() as core:
         before = {name: len(machine.work(name)) for name in names}
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            begun = time.perf_counter()
-            status = machine.status()
-            answers.append(time.perf_counter() - begun)
+            name = names[len(calls) % len(names)]
+            schedule = core_pb2.ScheduleRequest(guest=name, schedule=core_pb2.Schedule(weight=256))
+            for call in (
+                lambda: core.ListGuests(core_pb2.ListRequest()),
+                lambda schedule=schedule: core.SetSchedule(schedule),
+                lambda: core.DescribeScheduler(core_pb2.SchedulerRequest()),
+            ):
+                calls.append(timed(call))
+            answers.append(timed(machine.status))
             time.sleep(0.02)
         stuck = [name for name in names if len(machine.work(name)) <= before[name]]
-        assert len(status.guests) == len(names)
     row(
         "64 guests on two pCPUs, 10 s",
         f"{len(names) - len(stuck)} go on",
         verdict(not stuck, "all"),
     )
-    slowest, p99 = max(answers) * 1e3, quantile(answers, 99) * 1e3
-    row(
-        "  the control API meanwhile",
-        f"{slowest:.0f} ms",
-        f"slowest of {len(answers)} answers, p99 {p99:.0f} ms; "
-        + verdict(slowest <= 50, "at most 50 ms"),
-    )
+    for what, times in (("the core's calls", calls), ("all that ps shows", answers)):
+        slowest, p99 = max(times) * 1e3, quantile(times, 99) * 1e3
+        row(
+            f"  meanwhile, {what}",
+            f"{slowest:.0f} ms",
+            f"slowest of {len(times)}, p99 {p99:.0f} ms; "
+            + verdict(slowest <= 50, "at most 50 ms"),
+        )
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -6,9 +6,11 @@ standby. Between a death and the next attachment stands the fence: the dead inca
 process group is killed and reaped before the core hears of another.
 """
 
+import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +50,10 @@ class ServiceKeeper:
         stdio: Stdio,
         connect: Connect,
         report: events.Report,
+        cpus: Set[int] = frozenset(),
     ) -> None:
         self.name = name
+        self._cpus = cpus  # of the host that it is to keep to; empty: all
         self._directory = directory
         self._stdio = stdio
         self._connect = connect
@@ -162,6 +166,9 @@ class ServiceKeeper:
             self._stdio,
             child_environment(token),
         )
+        if self._cpus:
+            with suppress(OSError):  # it has died already, or the host took the CPUs away
+                os.sched_setaffinity(child.pid, self._cpus)
         endpoint = core.ServiceEndpoint(
             name=self.name,
             epoch=self._epoch,

@@ -94,10 +94,12 @@ class Supervisor:
         self._directory = directory
         self._report = report
         self._core: Child | None = None
+        self._memory_budget = 0
         self._channel = rpc.channel(directory.core_socket)
         self._stub: Any = core_grpc.CoreStub(self._channel)
+        free = os.sched_getaffinity(0).difference(plan.machine.scheduling.pcpus)
         self._services = {
-            name: ServiceKeeper(name, directory, stdio, self._connect, report)
+            name: ServiceKeeper(name, directory, stdio, self._connect, report, free)
             for name in plan.machine.services
         }
         self.guests = GuestKeeper(
@@ -146,17 +148,17 @@ class Supervisor:
 
     async def status(self) -> operator.MachineStatus:
         """Everything there is to know of the machine now."""
-        description = await self._call(self._stub.Describe, core.DescribeRequest())
+        guests = await self.guests.statuses()
         return operator.MachineStatus(
             name=self._directory.name,
             supervisor_pid=os.getpid(),
             core_pid=self._core.pid if self._core else 0,
             run_dir=str(self._directory.path),
             services=[service.status() for service in self._services.values()],
-            guests=await self.guests.statuses(),
+            guests=guests,
             scheduler=await self._call(self._stub.DescribeScheduler, core.SchedulerRequest()),
-            memory_budget=description.memory_budget,
-            memory_used=description.memory_used,
+            memory_budget=self._memory_budget,
+            memory_used=sum(guest.memory for guest in guests),
         )
 
     async def set_policy(self, request: core.PolicyConfig) -> core.SchedulerStatus:
@@ -230,6 +232,7 @@ class Supervisor:
             description = await self._call(self._stub.Describe, core.DescribeRequest())
         except StartError as error:
             raise UserError(f"the core {error}") from None
+        self._memory_budget = description.memory_budget
         self._report(events.CoreStarted(self._core.pid, description))
 
     async def _watch_core(self) -> None:
