@@ -50,5 +50,5 @@ class Account:
 
     def spent(self, state: State, now: int) -> int:
         """Time in that state so far."""
-        running = now - self._since if self.state is state else 0
-        return self._spent[state] + max(0, running)
+        booked = self._spent[state]  # first: a move in between may be missed, not counted twice
+        return booked + (max(0, now - self._since) if self.state is state else 0)

@@ -96,11 +96,15 @@ def events(machine: Running, accounting_ms: int) -> Iterator[core.Event]:
     """What happens from now on, until the machine ends."""
     with rpc.channel(machine.operator_socket) as channel:
         stub = operator_grpc.OperatorStub(channel)
+        messages = stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
+        began = False
         try:
-            yield from stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
+            messages.initial_metadata()
+            began = True
+            yield from messages
         except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise rpc.failure(f"machine {machine.name}", error) from None
+            if not began or error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise _failure(machine, error) from None
 
 
 def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:
@@ -109,10 +113,14 @@ def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:
         try:
             return getattr(stub, method)(request, timeout=timeout)
         except grpc.RpcError as error:
-            who = f"machine {machine.name} (pid {machine.pid})"
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise MachineError(f"{who} is starting or ending: ask again in a moment") from None
-            raise rpc.failure(who, error) from None
+            raise _failure(machine, error) from None
+
+
+def _failure(machine: Running, error: grpc.RpcError) -> Exception:
+    who = f"machine {machine.name} (pid {machine.pid})"
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return MachineError(f"{who} is starting or ending: ask again in a moment")
+    return rpc.failure(who, error)
 
 
 def _pidfd(machine: Running) -> int | None:

@@ -30,11 +30,11 @@ def console() -> Console:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """All fields by name; an enum as the lower-case rest of its name (GUEST_RUNNING: running)."""
-    return {
-        field.name: _plain_field(field, getattr(message, field.name))
-        for field in message.DESCRIPTOR.fields
-    }
+    """All fields by name; an enum as the lower-case rest of its name (GUEST_RUNNING: running).
+
+    What is optional and not there is None.
+    """
+    return {field.name: _plain_field(field, message) for field in message.DESCRIPTOR.fields}
 
 
 def bytes_text(count: int) -> str:
@@ -165,7 +165,10 @@ def table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
     return made
 
 
-def _plain_field(field: Any, value: Any) -> Any:
+def _plain_field(field: Any, message: Message) -> Any:
+    if field.has_presence and field.message_type is None and not message.HasField(field.name):
+        return None
+    value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return dict(value)
     if field.is_repeated:

@@ -133,17 +133,17 @@ def test_a_policy_under_which_a_reservation_does_not_fit_is_refused(core, spinne
     reservation = {"budget_ns": 6 * MS, "period_ns": 10 * MS, "affinity": [0]}
     for name in spinners[:2]:  # credit promises nothing, so it takes both
         set_schedule(core, name, **reservation)
-    with refused(Code.INVALID_ARGUMENT, "60.0 % of a pCPU", "20.0 % too much"):
+    with refused(Code.INVALID_ARGUMENT, "62.0 % of a pCPU", "24.0 % too much"):
         set_policy(core, "deadline")
     assert describe(core).policy == "credit"
     go_on(core, spinners)
     set_schedule(core, spinners[1])
     assert set_policy(core, "deadline").policy == "deadline"
-    with refused(Code.INVALID_ARGUMENT, f"vCPU {spinners[1]}/0", "20.0 % too much"):
+    with refused(Code.INVALID_ARGUMENT, f"vCPU {spinners[1]}/0", "24.0 % too much"):
         set_schedule(core, spinners[1], **reservation)
     go_on(core, spinners)
     config = core.config("late", "emulated", schedule=pb.Schedule(**reservation))
-    with refused(Code.INVALID_ARGUMENT, "vCPU late/0", "20.0 % too much"):
+    with refused(Code.INVALID_ARGUMENT, "vCPU late/0", "24.0 % too much"):
         core.stub.CreateGuest(config)
     assert "late" not in [g.name for g in core.stub.ListGuests(pb.ListRequest()).guests]
 
@@ -201,10 +201,10 @@ def test_if_one_vcpu_does_not_fit_none_is_changed(core, name, cpu):
     core.create(name, cpu, guests.SPINS, vcpus=2)
     core.call("Start", name)
     before = schedules(set_schedule(core, name, budget_ns=4 * MS, period_ns=10 * MS, affinity=[0]))
-    with refused(Code.INVALID_ARGUMENT, f"vCPU {name}/1", "20.0 % too much"):
+    with refused(Code.INVALID_ARGUMENT, f"vCPU {name}/1", "24.0 % too much"):
         set_schedule(core, name, budget_ns=6 * MS, period_ns=10 * MS, affinity=[0])
     assert schedules(core.status(name)) == before
-    set_schedule(core, name, 1, budget_ns=6 * MS, period_ns=10 * MS, affinity=[0])  # is still free
+    set_schedule(core, name, 1, budget_ns=5 * MS, period_ns=10 * MS, affinity=[0])  # is still free
     go_on(core, [name])
 
 

@@ -131,7 +131,7 @@ def test_policies_take_over_from_each_other_while_guests_run(splitvisor, lab):
             *("sched", "set", "/a", "--budget", "5ms", "--period", "10ms")
         )
         assert (status, output, errors.count("\n")) == (2, "", 1)
-        assert "vCPU a/0: the reservation takes 50.0 % of a pCPU" in errors
+        assert "vCPU a/0: the reservation takes 52.0 % of a pCPU" in errors
         assert said(splitvisor, "policy", "credit") == "policy credit, slice 5ms\n"
         ran = gains(told, "ab")
         assert ran["a"] > 3 * ran["b"] > 0
@@ -211,7 +211,7 @@ def test_reservations_that_do_not_fit_do_not_start(splitvisor, lab):
     table = 'schedule = { budget = "6ms", period = "10ms" }'
     status, output, errors = splitvisor("up", lab(f'{ONE}policy = "deadline"\n', a=table, b=table))
     assert (status, output, errors.count("\n")) == (2, "", 1)
-    assert "vCPU b/0: the reservation takes 60.0 % of a pCPU" in errors
+    assert "vCPU b/0: the reservation takes 62.0 % of a pCPU" in errors
 
 
 def test_what_cannot_be_is_one_line_and_changes_nothing(splitvisor, lab, guest):
