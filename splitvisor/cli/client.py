@@ -94,16 +94,13 @@ def set_balloon(machine: Running, guest: str, target: int) -> core.GuestStatus:
 
 def events(machine: Running, accounting_ms: int) -> Iterator[core.Event]:
     """What happens from now on, until the machine ends."""
+    status(machine)  # or it says that it is starting
     with rpc.channel(machine.operator_socket) as channel:
         stub = operator_grpc.OperatorStub(channel)
-        messages = stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
-        began = False
         try:
-            messages.initial_metadata()
-            began = True
-            yield from messages
+            yield from stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
         except grpc.RpcError as error:
-            if not began or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise _failure(machine, error) from None
 
 

@@ -107,6 +107,8 @@ class Play:
             await trio.sleep(LOOK)
         async with self._conversation.quiet:
             in_flight = await self._catch_in_the_act(supervisor)
+            if not in_flight:
+                return
             pid, epoch = await supervisor.kill_service(DEFAULT_SERVICE)
             self.outcome.killed_pid = pid
             self._stage.say(
@@ -119,7 +121,7 @@ class Play:
     async def _catch_in_the_act(self, supervisor: Supervisor) -> int:
         """Leave the service OS stopped with disk requests in its hands; how many.
 
-        It answers a batch within a millisecond, so a kill at any odd moment may well find nothing
+        None if the guest has ended before. It answers a batch within a millisecond, so a kill at any odd moment may well find nothing
         to replay. Stopped, it holds still while we look.
         """
         while True:
@@ -137,6 +139,11 @@ class Play:
                     _signal(service.pid, signal.SIGCONT)
             if caught:
                 return caught
+            if any(g.name == "blockcheck" and g.state == core.GUEST_ENDED for g in guests):
+                self._stage.say(
+                    "blockcheck ended before its service OS could be killed", "bold red"
+                )
+                return 0
             await trio.sleep(LOOK)
 
     def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:

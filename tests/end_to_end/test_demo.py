@@ -7,7 +7,7 @@ from splitvisor.demo.stamps import check_image
 
 
 def test_the_demo_passes_with_a_kill_in_the_middle(splitvisor, tmp_path, cpu):
-    size, passes = ("2M", 1) if cpu == "emulated" else ("32M", 2)
+    size, passes = ("16M", 1) if cpu == "emulated" else ("32M", 2)
     image = tmp_path / "kept.img"
     status, output, errors = splitvisor(
         *("demo", "--cpu", cpu, "--size", size, "--passes", passes, "--disk", image, "--json")
