@@ -121,8 +121,8 @@ class Play:
     async def _catch_in_the_act(self, supervisor: Supervisor) -> int:
         """Leave the service OS stopped with disk requests in its hands; how many.
 
-        None if the guest has ended before. It answers a batch within a millisecond, so a kill at any odd moment may well find nothing
-        to replay. Stopped, it holds still while we look.
+        None if the guest has ended before. It answers a batch within a millisecond, so a kill at
+        any odd moment may well find nothing to replay. Stopped, it holds still while we look.
         """
         while True:
             (service,) = (await supervisor.status()).services
@@ -140,9 +140,7 @@ class Play:
             if caught:
                 return caught
             if any(g.name == "blockcheck" and g.state == core.GUEST_ENDED for g in guests):
-                self._stage.say(
-                    "blockcheck ended before its service OS could be killed", "bold red"
-                )
+                self._stage.say("blockcheck ended before the kill", "bold red")
                 return 0
             await trio.sleep(LOOK)
 
