@@ -6,6 +6,7 @@ the same user may look into it (it holds all guests' memory).
 
 import argparse
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -111,6 +112,7 @@ def main() -> int:
     for name in PREFERENCE:
         if not problem_of(name):
             back_end(name).prepare()
+    gc.freeze()  # what is imported stays; to look through it takes tens of milliseconds each time
     os.umask(0o077)  # the socket is for this user alone
     try:
         if arguments.ready_fd is not None:

@@ -1,5 +1,6 @@
 """Running a machine from a command: everything checked, then the supervisor."""
 
+import gc
 import signal
 import sys
 from contextlib import suppress
@@ -42,6 +43,7 @@ def launch(
     def claimed() -> RunDirectory:
         return claim(root, machine.name, machine.services, rename=rename)
 
+    gc.freeze()  # what is imported stays, and is not looked through again while the machine runs
     with ending.held() as signals, cbreak(stdio.stdin):
         return trio.run(
             supervise, plan, claimed, signals, stdio, report, _while_read(body) if read else body
