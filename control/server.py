@@ -19,6 +19,7 @@ from control.status import accounts, balloon_of, dirty_pages, scheduler_status, 
 from microhypervisor.core import Core
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.guest import Guest
+from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import MAX_CHUNK, MAX_MESSAGE
 from protos import core_pb2, core_pb2_grpc
 
@@ -165,6 +166,8 @@ class Control(core_pb2_grpc.CoreServicer):
     @_changing
     def SetBalloon(self, request: core_pb2.BalloonRequest) -> Status:
         guest = self.core.find(request.guest)
+        if guest.state is GuestState.ENDED:
+            raise PeerFault(f"guest {guest.name} has ended", Refusal.WRONG_STATE)
         balloon = balloon_of(self.core.directory, guest.name)
         if balloon is None:
             missing = f"guest {guest.name} has no balloon: start it with one"

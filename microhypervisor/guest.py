@@ -146,7 +146,6 @@ class Guest:
     def destroy(self) -> None:
         """Stop it and give everything back."""
         self.stop()
-        self.scheduler.remove(self.tasks)
         for device in self.devices:
             self.directory.remove(device)
             device.close()
@@ -196,6 +195,7 @@ class Guest:
     def _announce_end(self) -> None:
         end = self.end
         assert end is not None
+        self.scheduler.remove(self.tasks)  # what was reserved for them is free
         with self._ending:
             self.state = GuestState.ENDED
         event = core_pb2.Event(kind=core_pb2.EVENT_GUEST_ENDED, guest=self.name, text=end.report)

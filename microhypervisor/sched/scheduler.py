@@ -62,29 +62,34 @@ class Scheduler:
             self._timer.notify()  # they may be some to look after
 
     def remove(self, tasks: list[Task]) -> None:
-        """Forget them; they have ended or never begun."""
+        """Forget them, once; they have ended or never begun."""
         with self._lock:
             for task in tasks:
-                if task in self._tasks:
-                    self._tasks.remove(task)
-                    self._policy.remove(task, self._clock())
+                self._tasks.remove(task)
+                self._policy.remove(task, self._clock())
 
     def set_parameters(self, tasks: list[Task], parameters: Parameters) -> None:
         """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
         with self._lock:
-            if len(tasks) == 1:
-                with _refusal(tasks[0]):
-                    self._policy.change(tasks[0], _asked(parameters), self._clock())
-                self._dispatch(self._now)
-            else:  # one after the other could be refused half-way
-                said = {t: parameters if t in tasks else t.parameters for t in self._tasks}
-                self._install(self._make(self.policy_name, self.slice_ns), said)
+            if not set(tasks) <= set(self._tasks):
+                raise PeerFault("it has ended: there is nothing to schedule", Refusal.WRONG_STATE)
+            try:
+                for task in tasks:
+                    with _refusal(task):
+                        self._policy.change(task, _asked(parameters), self._clock())
+            except PeerFault:  # not one by one: on the way back one might not fit
+                old = {task: task.parameters for task in self._tasks}
+                self._install(self._make(self.policy_name, self.slice_ns), old)
+                raise
             for task in tasks:
                 task.parameters = parameters
+            self._dispatch(self._now)
 
     def set_policy(self, name: str, slice_ns: int) -> None:
         """Have another policy decide from now on; PeerFault if it cannot, and the old one stays."""
         with self._lock:
+            if (name, slice_ns) == (self.policy_name, self.slice_ns):
+                return
             self._install(self._make(name, slice_ns), {t: t.parameters for t in self._tasks})
             self.policy_name, self.slice_ns = name, slice_ns
 
@@ -196,7 +201,10 @@ class Scheduler:
             if task.account.state is State.ENDED:
                 return False
         if task.account.state is State.RUNNING and task.pcpu:
-            self._bind(task, task.pcpu.host_cpu)
+            if (host_cpu := task.pcpu.host_cpu) != task.host_cpu:
+                with suppress(OSError):  # the host took that CPU away: run on another one
+                    os.sched_setaffinity(0, {host_cpu})
+                task.host_cpu = host_cpu
             with self._lock:
                 task.account.entered(now := self._clock())
                 self._policy.begin(task, now)
@@ -211,12 +219,6 @@ class Scheduler:
             now = self._off(task, came_out)
             task.account.move(state, now)
             self._dispatch(now)
-
-    def _bind(self, task: Task, host_cpu: int) -> None:
-        if host_cpu != task.host_cpu:
-            with suppress(OSError):  # the host took that CPU away: run on another one
-                os.sched_setaffinity(0, {host_cpu})
-            task.host_cpu = host_cpu
 
     def _clock(self, at: int = 0) -> int:
         """Now, or `at` if nothing has happened since; it never goes back. Under the lock."""

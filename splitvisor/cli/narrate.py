@@ -54,6 +54,8 @@ def describe(event: events.SupervisorEvent) -> str:
             )
         case events.GuestRestarted(guest):
             return f"guest {guest}: restarted after a reset"
+        case events.GuestNotRestarted(guest, why):
+            return f"guest {guest}: ended, for it cannot be started again: {why}"
         case events.GuestEvent(inner):
             return _guest_line(inner)
 
@@ -61,7 +63,7 @@ def describe(event: events.SupervisorEvent) -> str:
 def matters(event: events.SupervisorEvent) -> bool:
     """Whether somebody who wants to hear nothing but trouble wants to hear of this."""
     match event:
-        case events.ServiceSaid():
+        case events.ServiceSaid() | events.GuestNotRestarted():
             return True
         case events.GuestEvent(inner):
             return inner.kind == core.EVENT_DEVICE_NEEDS_RESET

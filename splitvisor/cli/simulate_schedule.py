@@ -98,7 +98,11 @@ def simulate_schedule(
         raise UserError("the window is empty: give a --from before --to and the duration")
     record = simulate(scenario, begin, end)
     if svg is not None:
-        svg.write_text(drawing.draw(record, scenario, file.stem))
+        picture = drawing.draw(record, scenario, file.stem)
+        try:
+            svg.write_text(picture)
+        except OSError as error:
+            raise UserError(f"{svg}: {error.strerror}: write the picture elsewhere") from None
     if as_json:
         click.echo(json.dumps(report.plain(record, scenario), indent=2))
         return

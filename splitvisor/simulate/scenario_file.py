@@ -43,6 +43,7 @@ from drivers.options import nearest
 from policies.parameters import InvalidError, VcpuParameters, check
 from splitvisor.errors import UserError
 from splitvisor.image.file import read_file
+from splitvisor.machine import check_slice
 from splitvisor.simulate import registry
 from splitvisor.simulate.scenario import (
     MAX_PCPUS,
@@ -93,7 +94,7 @@ class _Reader:
             if needed not in document:
                 self.fail(needed, f"is missing: add {needed} = {' or '.join(map(repr, cure))}")
         self.pcpus = self.whole("pcpus", document.get("pcpus", 1), MAX_PCPUS)
-        self.slice_ns = self.duration("slice", document.get("slice", "10ms"), 1)
+        self.slice_ns = self.slice("slice", document.get("slice", "10ms"))
         vcpus = self.typed("vcpus", document.get("vcpus", {}), dict)
         if not vcpus:
             self.fail("vcpus", "there is no vCPU: add a table like [vcpus.spinner]")
@@ -171,7 +172,7 @@ class _Reader:
             if "policy" in table:
                 self.known_keys(key, table, ("at", "policy", "slice"))
                 if "slice" in table:
-                    slice_ns = self.duration(f"{key}.slice", table["slice"], 1)
+                    slice_ns = self.slice(f"{key}.slice", table["slice"])
                 policy = self.policy(f"{key}.policy", table["policy"])
                 yield PolicyChange(f"scenario {self.path}: {key}", at, policy, slice_ns, policy)
                 continue
@@ -219,6 +220,14 @@ class _Reader:
             self.fail(key, str(error))
         if found < least:
             self.fail(key, "give more than nothing")
+        return found
+
+    def slice(self, key: str, value: Any) -> int:
+        found = self.duration(key, value)
+        try:
+            check_slice(found)
+        except UserError as error:
+            self.fail(key, str(error))
         return found
 
     def whole(self, key: str, value: Any, most: int) -> int:

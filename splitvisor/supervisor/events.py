@@ -78,6 +78,14 @@ class GuestRestarted:
     guest: str
 
 
+@dataclass(frozen=True, slots=True)
+class GuestNotRestarted:
+    """A guest asked for a reset, and the core does not take it again; `why` in one line."""
+
+    guest: str
+    why: str
+
+
 SupervisorEvent = (
     CoreStarted
     | ServiceStarted
@@ -87,5 +95,6 @@ SupervisorEvent = (
     | ServiceSaid
     | GuestEvent
     | GuestRestarted
+    | GuestNotRestarted
 )
 Report = Callable[[SupervisorEvent], None]

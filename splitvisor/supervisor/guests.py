@@ -40,6 +40,7 @@ class GuestKeeper:
         self._report = report
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
+        self._stopping: set[str] = set()  # by an operator: a reset does not start them again
         self._scheduling = trio.Lock()  # or what one operator leaves out would undo another's word
 
     async def start(self) -> None:
@@ -89,10 +90,12 @@ class GuestKeeper:
             raise UserError(f"no guest {name!r}{nearest(name, self._plans)}")
         if self._ended[name].is_set():
             return
+        self._stopping.add(name)
         try:
             await rpc.call(self._stub.StopGuest, core.GuestRef(name=name), CALL_DEADLINE)
         except grpc.RpcError as error:
-            raise rpc.failure(f"guest {name}: the core", error) from None
+            if error.code() is not grpc.StatusCode.NOT_FOUND:  # it is being restarted: see there
+                raise rpc.failure(f"guest {name}: the core", error) from None
         await self.wait(name)
 
     async def set_schedule(self, request: operator.SetScheduleRequest) -> core.GuestStatus:
@@ -167,20 +170,34 @@ class GuestKeeper:
         guest, built = self._plans[status.name]
         if self._ended[guest.name].is_set():
             return
-        if status.end_reason == core.END_RESET and guest.on_reset is OnReset.RESTART:
-            nursery.start_soon(self._restart, guest, built)
+        again = guest.on_reset is OnReset.RESTART and guest.name not in self._stopping
+        if status.end_reason == core.END_RESET and again:
+            nursery.start_soon(self._restart, guest, built, status)
         else:
-            self._final[guest.name] = status
-            self._ended[guest.name].set()
+            self._settle(status)
 
-    async def _restart(self, guest: Guest, built: BuiltGuest) -> None:
+    def _settle(self, status: core.GuestStatus) -> None:
+        self._final[status.name] = status
+        self._ended[status.name].set()
+
+    async def _restart(self, guest: Guest, built: BuiltGuest, last: core.GuestStatus) -> None:
         reference = core.GuestRef(name=guest.name)
         try:
             await rpc.call(self._stub.DestroyGuest, reference, CALL_DEADLINE)
+            if guest.name in self._stopping:
+                self._settle(last)
+                return
             await self._boot(built)
         except grpc.RpcError as error:
-            raise rpc.failure(f"guest {guest.name}: the core", error) from None
+            failure = rpc.failure(f"guest {guest.name}: the core", error)
+            if not isinstance(failure, UserError):
+                raise failure from None
+            self._report(events.GuestNotRestarted(guest.name, str(failure)))  # others go on
+            self._settle(last)
+            return
         self._report(events.GuestRestarted(guest.name))
+        if guest.name in self._stopping:
+            await rpc.call(self._stub.StopGuest, reference, CALL_DEADLINE)
 
 
 def altered(schedule: core.Schedule, request: operator.SetScheduleRequest) -> core.Schedule:

@@ -201,20 +201,21 @@ def test_if_one_vcpu_does_not_fit_none_is_changed(core, name, cpu):
     core.create(name, cpu, guests.SPINS, vcpus=2)
     core.call("Start", name)
     before = schedules(set_schedule(core, name, budget_ns=4 * MS, period_ns=10 * MS, affinity=[0]))
-    with refused(Code.INVALID_ARGUMENT, f"vCPU {name}/1", "24.0 % too much"):
+    with refused(Code.INVALID_ARGUMENT, f"vCPU {name}/0", "4.0 % too much"):
         set_schedule(core, name, budget_ns=6 * MS, period_ns=10 * MS, affinity=[0])
     assert schedules(core.status(name)) == before
     set_schedule(core, name, 1, budget_ns=5 * MS, period_ns=10 * MS, affinity=[0])  # is still free
     go_on(core, [name])
 
 
-def test_a_guest_can_be_scheduled_at_any_time_of_its_life(core, name):
+def test_a_guest_can_be_scheduled_from_its_creation_to_its_end(core, name):
     core.create(name, "emulated", guests.exits(0))
     set_schedule(core, name, cap=10)
     events = core.watch()
     core.call("Start", name)
     until(events, pb.EVENT_GUEST_ENDED, name)
-    assert schedules(set_schedule(core, name, cap=20)) == [pb.Schedule(weight=256, cap=20)]
+    with refused(Code.FAILED_PRECONDITION, "it has ended"):
+        set_schedule(core, name, cap=20)
 
 
 def test_a_balloon_that_is_not_there_is_no_wrong_name(core, name):

@@ -111,3 +111,4 @@ class Machine:
             task.thread.join(PATIENCE)
             assert not task.thread.is_alive(), f"{task.name} did not end: {task.account.state}"
         self.scheduler.remove(self.tasks)
+        self.tasks = []
