@@ -1,5 +1,7 @@
 """Guests of a real core, scheduled otherwise while they are there."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 
@@ -8,9 +10,10 @@ from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.image.builder import BuiltGuest
 from splitvisor.machine import Guest, Machine
+from splitvisor.supervisor import events, rpc
 from splitvisor.supervisor.guests import GuestKeeper
 from splitvisor.supervisor.plan import Plan
-from tests.microhypervisor.core import ENTRY, HALTS, Core
+from tests.microhypervisor.core import ENTRY, HALTS, RESETS, Core
 
 MS = 1_000_000
 
@@ -138,3 +141,56 @@ async def test_a_guest_without_a_balloon_says_so(web):
         await web.set_balloon(core.BalloonRequest(guest="web", target=2 << 20))
     with pytest.raises(UserError, match="no guest 'wbe', did you mean 'web'"):
         await web.set_balloon(core.BalloonRequest(guest="wbe", target=2 << 20))
+
+
+class Restarting:
+    """A guest that asks for a reset as soon as it runs, and its keeper."""
+
+    def __init__(self, the_core, folder):
+        guest = Guest("again", folder / "none")
+        self.config = the_core.config("again", "emulated")
+        built = BuiltGuest(self.config, ((ENTRY, RESETS),), ())
+
+        async def serving():
+            pass
+
+        self.reports = []
+        plan = Plan(Machine("lab", (guest,)), ((guest, built),))
+        report = self.reports.append
+        self.keeper = GuestKeeper(plan, the_core.stub, serving, lambda _: None, report)
+
+    def told(self, kind):
+        return [report for report in self.reports if isinstance(report, kind)]
+
+
+@asynccontextmanager
+async def followed(the_core, folder):
+    """It, while its keeper follows the core."""
+    restarting = Restarting(the_core, folder)
+    with trio.fail_after(60):
+        async with (
+            rpc.stream(the_core.stub.WatchEvents, core.WatchRequest()) as messages,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(restarting.keeper.follow, messages)
+            await restarting.keeper.start()
+            yield restarting
+            nursery.cancel_scope.cancel()
+    if any(g.name == "again" for g in the_core.stub.ListGuests(core.ListRequest()).guests):
+        the_core.call("Destroy", "again")
+
+
+async def test_a_stop_is_not_undone_by_a_reset(the_core, tmp_path):
+    async with followed(the_core, tmp_path) as restarting:
+        while not restarting.told(events.GuestRestarted):
+            await trio.lowlevel.checkpoint()
+        await restarting.keeper.stop("again")
+
+
+async def test_a_restart_that_is_refused_ends_this_guest_alone(the_core, tmp_path):
+    async with followed(the_core, tmp_path) as restarting:
+        restarting.config.vcpus = 0  # which no guest can have
+        status = await restarting.keeper.wait("again")
+        assert status.end_reason == core.END_RESET
+        (told,) = restarting.told(events.GuestNotRestarted)
+        assert "0 vCPUs" in told.why
