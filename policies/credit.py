@@ -86,6 +86,7 @@ class Credit(QueuePolicy[T, CreditAccount[T]]):
 
     def change(self, task: T, parameters: Parameters, now: int) -> None:
         """A vCPU that gets a cap begins with a window's worth."""
+        self._fill(self._accounts[task], now)  # what it earned until now was under the old cap
         super().change(task, parameters, now)
         self._fill(self._accounts[task], now)
 

@@ -94,7 +94,8 @@ class ApicVcpu(KvmVcpu, Processor):
             return
         self.exits["apic"] += 1
         offset = address & 0xFFF
-        self._follow_cr8()
+        with self._wiring.lock:
+            self._follow_cr8()
         if not write:
             value = self._wiring.access(lambda: unit.read(offset))
             abi.DATA.pack_into(run, abi.RUN_MMIO_DATA, value)

@@ -72,7 +72,7 @@ class Scheduler:
         """Schedule them otherwise from now on: all of them, or none and a PeerFault."""
         with self._lock:
             if not set(tasks) <= set(self._tasks):
-                raise PeerFault("it has ended: there is nothing to schedule", Refusal.WRONG_STATE)
+                raise PeerFault(f"vCPU {tasks[0].name} has ended", Refusal.WRONG_STATE)
             try:
                 for task in tasks:
                     with _refusal(task):

@@ -214,7 +214,7 @@ def test_a_guest_can_be_scheduled_from_its_creation_to_its_end(core, name):
     events = core.watch()
     core.call("Start", name)
     until(events, pb.EVENT_GUEST_ENDED, name)
-    with refused(Code.FAILED_PRECONDITION, "it has ended"):
+    with refused(Code.FAILED_PRECONDITION, f"vCPU {name}/0 has ended"):
         set_schedule(core, name, cap=20)
 
 
