@@ -16,13 +16,13 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import groupby
 
-from microhypervisor.devices.channel import ChannelClosed
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.memory.ram import PAGE, RegionKind
 from protos import core_pb2, io_pb2
+from sessions.channel import ChannelClosed
 
 DEVICE_ID = 5
 FEATURES = 1 << 0 | 1 << 2  # MUST_TELL_HOST, DEFLATE_ON_OOM: both ask something of drivers alone
@@ -83,6 +83,8 @@ class Balloon:
     def _answer(self, message: io_pb2.CoreMessage) -> io_pb2.ServiceMessage:
         answer = io_pb2.ServiceMessage()
         if message.HasField("attach"):
+            answer.opened.SetInParent()
+        elif message.HasField("begin"):
             answer.attached.device_id, answer.attached.features = DEVICE_ID, FEATURES
             answer.attached.config_space = self._config_space()
             answer.attached.queues.extend([io_pb2.Queue(max_size=QUEUE_SIZE)] * 2)

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import grpc
 
-from microhypervisor.devices.channel import ChannelClosed
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
 from protos import core_pb2, io_pb2, io_pb2_grpc
+from sessions.channel import ChannelClosed
 
 _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE),

@@ -20,9 +20,11 @@ from control.select import PREFERENCE, back_end, problem_of
 from control.server import Server
 from microhypervisor.core import Core
 from microhypervisor.errors import EnvironmentFault, PeerFault
+from microhypervisor.events import EventLog
 from microhypervisor.limits import SLICE_NS
 from microhypervisor.sched.host import SHORT_NS, set_slice
 from microhypervisor.sched.scheduler import Scheduler
+from sessions.directory import ServiceDirectory
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -86,8 +88,10 @@ def _available_memory() -> int:
 
 async def _serve(arguments: argparse.Namespace) -> None:
     scheduler = Scheduler(arguments.pcpus, arguments.policy, arguments.slice)
-    core = Core(scheduler, arguments.memory_budget or _available_memory())
-    server = Server(core, arguments.listen)
+    events = EventLog()
+    directory = ServiceDirectory(events)
+    core = Core(scheduler, directory, events, arguments.memory_budget or _available_memory())
+    server = Server(core, directory, arguments.listen)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         server.start()
         if arguments.ready_fd is not None:

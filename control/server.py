@@ -22,6 +22,7 @@ from microhypervisor.guest import Guest
 from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import MAX_CHUNK, MAX_MESSAGE
 from protos import core_pb2, core_pb2_grpc
+from sessions.directory import ServiceDirectory
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -62,8 +63,9 @@ def _changing(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Conte
 class Control(core_pb2_grpc.CoreServicer):
     """Calls that change something run one at a time."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, directory: ServiceDirectory) -> None:
         self.core = core
+        self.directory = directory
         self._watchers = threading.Semaphore(MAX_WATCHERS)
         self._kvm_problem = problem_of("kvm")  # asked once: it makes a virtual machine
 
@@ -82,7 +84,7 @@ class Control(core_pb2_grpc.CoreServicer):
 
     @_changing
     def ConnectService(self, request: core_pb2.ServiceEndpoint) -> core_pb2.ConnectReply:
-        results = self.core.directory.connect(request)
+        results = self.directory.connect(request)
         problems = [
             core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=str(problem))
             for d, problem in results
@@ -168,7 +170,7 @@ class Control(core_pb2_grpc.CoreServicer):
         guest = self.core.find(request.guest)
         if guest.state is GuestState.ENDED:
             raise PeerFault(f"guest {guest.name} has ended", Refusal.WRONG_STATE)
-        balloon = balloon_of(self.core.directory, guest.name)
+        balloon = balloon_of(self.directory, guest.name)
         if balloon is None:
             missing = f"guest {guest.name} has no balloon: start it with one"
             raise PeerFault(missing, Refusal.WRONG_STATE)
@@ -227,16 +229,16 @@ class Control(core_pb2_grpc.CoreServicer):
         return self._status(guest)
 
     def _status(self, guest: Guest) -> Status:
-        return status_of(guest, self.core.directory)
+        return status_of(guest, self.directory)
 
 
 class Server:
     """Serves a core on a Unix socket."""
 
-    def __init__(self, core: Core, path: str) -> None:
+    def __init__(self, core: Core, directory: ServiceDirectory, path: str) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE)]
         self._server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
-        core_pb2_grpc.add_CoreServicer_to_server(Control(core), self._server)
+        core_pb2_grpc.add_CoreServicer_to_server(Control(core, directory), self._server)
         self._server.add_insecure_port(f"unix:{path}")
 
     def start(self) -> None:

@@ -3,7 +3,6 @@
 import time
 
 from channels.balloon import Balloon
-from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.guest import Guest
 from microhypervisor.memory.ram import PAGE, Region
@@ -12,6 +11,7 @@ from microhypervisor.sched.accounting import State
 from microhypervisor.sched.scheduler import GROUP, Scheduler
 from microhypervisor.sched.task import Task
 from protos import core_pb2
+from sessions.directory import ServiceDirectory
 
 _CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
 

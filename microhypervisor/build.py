@@ -4,9 +4,8 @@ from contextlib import ExitStack
 
 from microhypervisor.bus import AddressMap
 from microhypervisor.cpu.protocol import BackEnd, Registers
-from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
-from microhypervisor.devices.served import Config, ServedDevice
+from microhypervisor.devices.served import Config, ServedDevice, Serving
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest, wire
@@ -23,7 +22,7 @@ def build(
     registers: Registers,
     parameters: Parameters,
     scheduler: Scheduler,
-    directory: ServiceDirectory,
+    directory: Serving,
     events: EventLog,
 ) -> Guest:
     """A guest in state CREATED, its devices attached and wired."""

@@ -7,7 +7,7 @@ import threading
 
 from microhypervisor.build import build
 from microhypervisor.cpu.protocol import BackEnd, Registers
-from microhypervisor.devices.directory import ServiceDirectory
+from microhypervisor.devices.served import Serving
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.guest import Guest
@@ -18,12 +18,14 @@ from protos import core_pb2
 
 
 class Core:
-    """`memory_budget` is in bytes, for all guests together."""
+    """`memory_budget` is in bytes, for all guests together; `serving` finds who serves a device."""
 
-    def __init__(self, scheduler: Scheduler, memory_budget: int) -> None:
-        self.events = EventLog()
+    def __init__(
+        self, scheduler: Scheduler, serving: Serving, events: EventLog, memory_budget: int
+    ) -> None:
+        self.events = events
         self.scheduler = scheduler
-        self.directory = ServiceDirectory(self.events)
+        self.serving = serving
         self.memory_budget = memory_budget
         self.changing = threading.Lock()
         self._guests: dict[str, Guest] = {}
@@ -62,7 +64,7 @@ class Core:
                 f" {self.memory_budget >> 20} MiB are taken: give it less, or stop another guest"
             )
         said = (config, cpu, regions, registers, parameters)
-        guest = build(*said, self.scheduler, self.directory, self.events)
+        guest = build(*said, self.scheduler, self.serving, self.events)
         self._guests[config.name] = guest
         return guest
 

@@ -13,9 +13,8 @@ from functools import partial
 from microhypervisor import lifecycle
 from microhypervisor.bus import AddressMap, VcpuBus
 from microhypervisor.cpu.protocol import Complex, Registers, Stop
-from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
-from microhypervisor.devices.served import ServedDevice
+from microhypervisor.devices.served import ServedDevice, Serving
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
@@ -61,7 +60,7 @@ class Guest:
     address_map: AddressMap
     devices: list[ServedDevice]
     scheduler: Scheduler
-    directory: ServiceDirectory
+    directory: Serving
     events: EventLog
     state: GuestState = GuestState.CREATED
     end: End | None = None

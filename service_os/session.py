@@ -17,7 +17,7 @@ import grpc
 
 from drivers.interface import DriverError, Keep, MediumError, SpecError
 from drivers.registry import make
-from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
+from protos.io_pb2 import Attach, CoreMessage, Opened, ServiceMessage
 from protos.io_pb2_grpc import DeviceIoServicer
 from service_os import evented, immediate
 from service_os.grants import Refused, Windows
@@ -87,13 +87,19 @@ class Sessions(DeviceIoServicer):
         self, messages: Iterator[CoreMessage], attach: Attach, model: Model, driver: Any
     ) -> Iterator[ServiceMessage]:
         window = self._window(attach)
+        yield ServiceMessage(opened=Opened())
+        begin = next(messages, None)
+        if begin is None:
+            return  # it was never needed
+        if not begin.HasField("begin"):
+            raise BadMessage(f"{begin.WhichOneof('body')} before begin")
         if model.immediate is not None:
             device = model.immediate(driver)
             yield _attached(device.shape)
             yield from immediate.answer(messages, device, window, self._epoch)
         elif model.evented is not None:
             try:
-                held = model.evented(attach.state, driver.origin)
+                held = model.evented(begin.begin.state, driver.origin)
             except ValueError as error:
                 raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
             yield _attached(held.shape, held.state())

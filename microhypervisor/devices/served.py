@@ -10,6 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight, InflightLog
@@ -21,6 +22,16 @@ from protos import core_pb2, io_pb2
 Config = core_pb2.DeviceConfig
 Notice = Callable[[str], None]
 Done = tuple[InFlight, io_pb2.Completion]
+
+
+class Serving(Protocol):
+    """What finds somebody who serves a device (see sessions/)."""
+
+    def add(self, device: "ServedDevice") -> None:
+        """Have a new device served; PeerFault if nobody will."""
+
+    def remove(self, device: "ServedDevice") -> None:
+        """The device is no more; nobody touches it when this returns."""
 
 
 class ServedDevice(ABC):

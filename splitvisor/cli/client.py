@@ -98,7 +98,9 @@ def events(machine: Running, accounting_ms: int) -> Iterator[core.Event]:
     with rpc.channel(machine.operator_socket) as channel:
         stub = operator_grpc.OperatorStub(channel)
         try:
-            yield from stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
+            for message in stub.Events(core.WatchRequest(accounting_ms=accounting_ms)):
+                if message.HasField("core"):
+                    yield message.core
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise _failure(machine, error) from None

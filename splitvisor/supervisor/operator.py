@@ -117,7 +117,7 @@ class OperatorServer(operator_grpc.OperatorServicer):
 
     def Events(
         self, request: core.WatchRequest, context: grpc.ServicerContext
-    ) -> Iterator[core.Event]:
+    ) -> Iterator[operator.MachineEvent]:
         """See operator.proto."""
         if not self._followers.acquire(blocking=False):
             text = f"{FOLLOWERS} follow this machine's events already: end one"
@@ -129,7 +129,8 @@ class OperatorServer(operator_grpc.OperatorServicer):
             messages.initial_metadata()
             context.send_initial_metadata(())  # the watch has begun: what follows is not missed
             with suppress(grpc.RpcError):  # the core or the follower is gone
-                yield from messages
+                for event in messages:
+                    yield operator.MachineEvent(core=event)
         finally:
             self._followers.release()
 

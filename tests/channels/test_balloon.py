@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from channels.balloon import FEATURES, MINIMUM
-from microhypervisor.devices.directory import ServiceDirectory
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
@@ -16,8 +15,9 @@ from microhypervisor.events import EventLog
 from microhypervisor.memory.ram import PAGE, GuestMemory, RegionKind, lay_out
 from microhypervisor.virtio import constants as v
 from protos import core_pb2 as pb
+from sessions.directory import ServiceDirectory
 from tests.microhypervisor.conftest import HIGH_RAM, LOW_RAM, ROM
-from tests.microhypervisor.devices.service import PATIENCE, Rig, Served, eventually
+from tests.sessions.service import PATIENCE, Rig, Served, eventually
 
 RAM = LOW_RAM + (1 << 20)
 INFLATE, DEFLATE = 0, 1

@@ -12,7 +12,7 @@ import sys
 import grpc
 import pytest
 
-from protos.io_pb2 import Attach, CoreMessage, Grant
+from protos.io_pb2 import Attach, Begin, CoreMessage, Grant
 from protos.io_pb2_grpc import DeviceIoStub
 
 TOKEN = "secret"
@@ -31,20 +31,23 @@ def command(epoch, io, grants, ready_fd):
 class Stream:
     """One Serve call as the core makes it: `send` a message, `next` answer."""
 
-    def __init__(self, incarnation, attach):
+    def __init__(self, incarnation, attach, state=b""):
         self.epoch = incarnation.epoch
         self._outgoing = queue.SimpleQueue()
         self._call = DeviceIoStub(incarnation.channel).Serve(
             iter(self._outgoing.get, None), timeout=PATIENCE
         )
         self.send(CoreMessage(attach=attach))
+        self.send(CoreMessage(begin=Begin(state=state)))
         self.window = None
 
     def send(self, message):
         self._outgoing.put(message)
 
     def next(self):
-        return next(self._call)
+        """The next answer, after `opened`."""
+        message = next(self._call)
+        return next(self._call) if message.HasField("opened") else message
 
     def submit(self, *requests, replay=False):
         message = CoreMessage()
@@ -99,7 +102,7 @@ class Incarnation:
         os.close(ready)
         self.channel = grpc.insecure_channel(f"unix:{self.io}")
 
-    def attach(self, model, spec, *, window=None, **fields):
+    def attach(self, model, spec, *, window=None, state=b"", **fields):
         """A Stream; `window`: what the grant window is to be like, {} for as it should be."""
         attach = Attach(
             **{"epoch": self.epoch, "token": TOKEN, "guest": "g", "device": "d", **fields},
@@ -110,7 +113,7 @@ class Incarnation:
         if window is not None:
             attach.window.bytes, attach.window.stride = STRIDE * SLOTS, STRIDE
             view = self.grant(**window)
-        stream = Stream(self, attach)
+        stream = Stream(self, attach, state)
         stream.window = view
         return stream
 

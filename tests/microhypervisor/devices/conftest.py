@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.microhypervisor.devices.service import Rig
+from tests.sessions.service import Rig
 
 
 @pytest.fixture(params=["window", "inline"])

@@ -7,7 +7,7 @@ import pytest
 
 from microhypervisor.devices.port_device import PortDevice, all_ones
 from protos import core_pb2, io_pb2
-from tests.microhypervisor.devices.service import PATIENCE, Served, eventually
+from tests.sessions.service import PATIENCE, Served, eventually
 
 BASE = 0x3F8
 SLOTS = 4

@@ -10,7 +10,7 @@ from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
 from tests.microhypervisor.conftest import LOW_RAM
-from tests.microhypervisor.devices.service import DATA, FEATURE, HEADER, Rig, described
+from tests.sessions.service import DATA, FEATURE, HEADER, Rig, described
 
 STRIDE = 1 << 16
 

@@ -12,9 +12,9 @@ from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio.constants import F_EVENT_IDX
 from protos import io_pb2
 from tests.microhypervisor.conftest import HIGH_RAM, LOW_RAM, ROM
-from tests.microhypervisor.devices.service import DATA, Rig, described
 from tests.microhypervisor.ring import READ, WRITE, Ring
 from tests.microhypervisor.virtio.conftest import ANY, BUFFER, serve
+from tests.sessions.service import DATA, Rig, described
 
 PAGES = 100
 

@@ -7,13 +7,13 @@ last is dead and reaped, so its sessions are closed here without asking.
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from microhypervisor.devices.channel import REMOTE, RESIDENT, Channel, Open
 from microhypervisor.devices.served import ServedDevice
-from microhypervisor.devices.session import Session
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.plugins import installed, load
 from protos import core_pb2
+from sessions.channel import REMOTE, RESIDENT, Channel, Open
+from sessions.session import Session
 
 
 class ServiceDirectory:

@@ -7,11 +7,11 @@ import select
 import threading
 import time
 
-from microhypervisor.devices.channel import ChannelClosed
-from microhypervisor.devices.session import Session
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.virtio import constants as v
 from protos import core_pb2, io_pb2
+from sessions.channel import ChannelClosed
+from sessions.session import Session
 from tests.microhypervisor.ring import Ring
 
 PATIENCE = 60  # seconds; only a failing test waits so long
@@ -43,11 +43,12 @@ def eventually(holds):
 
 
 class ScriptedService:
-    """One incarnation. `answer` to Attach: Attached, a text that refuses, or nothing at all."""
+    """One incarnation. `answer` to Begin: Attached, a text that refuses, or nothing at all."""
 
     def __init__(self, epoch, answer):
         self.epoch = epoch
         self.attach = None
+        self.begin = None
         self.granted = None
         self.view = None  # our mapping of the grant window
         self.refuse_grant = False
@@ -82,6 +83,9 @@ class ScriptedService:
         for message in outgoing:
             if message.HasField("attach"):
                 self.attach = message.attach
+                self.say(opened=io_pb2.Opened())
+            elif message.HasField("begin"):
+                self.begin = message.begin
                 if isinstance(self._answer, io_pb2.Attached):
                     self.say(attached=self._answer)  # which copies it
                 elif self._answer:

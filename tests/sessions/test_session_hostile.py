@@ -4,7 +4,7 @@ import pytest
 
 from microhypervisor.limits import MAX_STATE
 from protos import io_pb2
-from tests.microhypervisor.devices.service import (
+from tests.sessions.service import (
     CONFIG,
     PATIENCE,
     described,
@@ -122,12 +122,12 @@ def test_a_state_of_the_largest_size_is_kept_and_handed_on(rig):
     service.complete(*service.take_batch(), state=state)
     assert rig.done() == [0]
     rig.lose(service)
-    assert rig.attach().attach.state == state
+    assert rig.attach().begin.state == state
 
 
 def test_the_state_told_with_attached_is_handed_on(rig):
     rig.lose(rig.attach(described(state=b"one")))
     second = rig.attach(described(state=b"two"))
-    assert second.attach.state == b"one"
+    assert second.begin.state == b"one"
     rig.lose(second)
-    assert rig.attach().attach.state == b"two"
+    assert rig.attach().begin.state == b"two"

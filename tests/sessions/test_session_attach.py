@@ -2,11 +2,11 @@
 
 import pytest
 
-from microhypervisor.devices import session
 from microhypervisor.limits import MAX_STATE
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
-from tests.microhypervisor.devices.service import CONFIG, FEATURE, HEADER, described, running, slots
+from sessions import session
+from tests.sessions.service import CONFIG, FEATURE, HEADER, described, running, slots
 
 OTHERS = [
     described(device_id=3),
@@ -36,7 +36,7 @@ def test_another_device_than_before_is_refused_and_the_right_one_is_not(rig, ans
 def test_a_refused_description_does_not_replace_the_state(rig):
     rig.lose(rig.attach(described(state=b"kept")))
     assert rig.open(described(device_id=3, state=b"another's"))
-    assert rig.attach(described(state=b"kept")).attach.state == b"kept"
+    assert rig.attach(described(state=b"kept")).begin.state == b"kept"
 
 
 def test_a_configuration_that_changed_over_a_death_is_told_to_the_driver(rig):

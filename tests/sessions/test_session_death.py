@@ -4,7 +4,7 @@ import pytest
 
 from microhypervisor.limits import SLOT_STRIDE
 from protos import io_pb2
-from tests.microhypervisor.devices.service import DATA, HEADER, PATIENCE, dropped, running, slots
+from tests.sessions.service import DATA, HEADER, PATIENCE, dropped, running, slots
 
 
 def test_what_is_in_flight_is_replayed_in_order_before_anything_new(rig):

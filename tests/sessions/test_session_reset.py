@@ -1,7 +1,7 @@
 """Resets by the guest, and faults that need one: what was in flight reaches no new ring."""
 
 from microhypervisor.virtio import constants as v
-from tests.microhypervisor.devices.service import eventually, running, slots
+from tests.sessions.service import eventually, running, slots
 
 
 def test_nothing_new_goes_out_until_what_a_reset_left_behind_is_answered(rig):

@@ -6,7 +6,7 @@ import threading
 from microhypervisor.limits import MAX_BATCH, SLOT_STRIDE
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
-from tests.microhypervisor.devices.service import (
+from tests.sessions.service import (
     CONFIG,
     DATA,
     FEATURE,
@@ -24,7 +24,7 @@ def test_attach_says_who_and_what(rig):
     service = rig.attach()
     attach = service.attach
     assert (attach.epoch, attach.token, attach.guest, attach.device) == (1, TOKEN, "g", "disk")
-    assert (attach.model, attach.spec, attach.state) == ("block", "memory:1M", b"")
+    assert (attach.model, attach.spec, service.begin.state) == ("block", "memory:1M", b"")
     if rig.device.config.inline_payload:
         assert not attach.HasField("window")
         assert service.granted is None

@@ -9,7 +9,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-from microhypervisor.devices.channel import Channel
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import EnvironmentFault, PeerFault
 from microhypervisor.inflight import InFlight
@@ -22,6 +21,7 @@ from microhypervisor.limits import (
 )
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
+from sessions.channel import Channel
 
 
 class Session:
@@ -143,6 +143,7 @@ class Session:
     def _outgoing(self) -> Iterator[io_pb2.CoreMessage]:
         device = self.device
         yield self._attach()
+        yield io_pb2.CoreMessage(begin=io_pb2.Begin(state=device.state))
         while not self.attached:
             os.eventfd_read(device.doorbell)
             if self._closing:
@@ -176,7 +177,6 @@ class Session:
         device, config = self.device, self.device.config
         attach = io_pb2.Attach(epoch=self.epoch, token=self._token, guest=device.guest)
         attach.device, attach.model, attach.spec = config.name, config.model, config.spec
-        attach.state = device.state
         if self._window:
             attach.window.bytes, attach.window.stride = self._window.size, self._window.stride
         return io_pb2.CoreMessage(attach=attach)

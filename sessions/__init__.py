@@ -1,0 +1,1 @@
+"""What serves the devices: sessions with incarnations of service OSes, and who serves which."""
