@@ -7,7 +7,7 @@ which is why they are short and plain.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,7 @@ MIN_MEMORY = 2 << 20  # the first MiB holds start-up data; images start at the s
 MAX_MEMORY = 1 << 40  # far above any host that runs this, far below the processors' 46 bits
 MIN_SLICE = 500_000  # nanoseconds; a switch costs about half of it
 MAX_SLICE = 10_000_000_000  # nanoseconds, and the longest period: who waits longer was forgotten
+MAX_OUTAGE = 86_400_000_000_000  # nanoseconds: a day
 MAX_PCPUS = 1024  # more than any host has, and a typing error
 BALLOON = "balloon0"  # the name of the balloon of a guest that has one
 MAX_VCPUS = 255  # local APIC ids are a byte, and 0xff addresses all of them
@@ -68,6 +69,36 @@ class OnReset(StrEnum):
     STOP = "stop"
 
 
+class WhenOut(StrEnum):
+    """What a device does while nobody serves it for too long."""
+
+    HOLD = "hold"  # its guest waits, as for a slow device
+    PAUSE = "pause"  # its guest does not run
+    ERROR = "error"  # its requests fail
+
+
+@dataclass(frozen=True, slots=True)
+class OutagePolicy:
+    """What becomes of a device without a service OS, after so many nanoseconds."""
+
+    action: WhenOut = WhenOut.HOLD
+    after_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.after_ns <= MAX_OUTAGE:
+            limits = f"0 to {format_duration(MAX_OUTAGE)}"
+            raise UserError(f"outage after {format_duration(self.after_ns)}: give {limits}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """How a service OS is kept alive; `failpoints` let faults be injected inside of it."""
+
+    standby: bool = True  # another incarnation waits, ready to take over
+    watchdog: bool = True  # one that lives and gets nothing done is replaced
+    failpoints: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device; `spec` is driver and options, as in `file:path=disk.img,readonly`."""
@@ -77,6 +108,7 @@ class Device:
     spec: str
     service: str = DEFAULT_SERVICE
     inline_payload: bool = False
+    outage: OutagePolicy = field(default_factory=OutagePolicy)
 
     def __post_init__(self) -> None:
         check_name("device", self.name)
@@ -139,6 +171,7 @@ class Machine:
     services: tuple[str, ...] = (DEFAULT_SERVICE,)
     scheduling: Scheduling = field(default_factory=Scheduling)
     memory_budget: int = 0  # bytes for all guests together; 0: what the host has to spare
+    settings: Mapping[str, ServiceSettings] = field(default_factory=dict)  # of service OSes by name
 
     def __post_init__(self) -> None:
         check_name("machine", self.name)
@@ -154,6 +187,10 @@ class Machine:
                         f"guest {guest.name}: device {device.name} is served by {device.service}, "
                         f"which is not among the service OSes ({', '.join(self.services)})"
                     )
+
+    def settings_of(self, service: str) -> ServiceSettings:
+        """Of a service OS; the default's if nothing was said."""
+        return self.settings.get(service, ServiceSettings())
 
 
 def check_schedule(what: str, parameters: VcpuParameters, pcpus: int) -> None:

@@ -128,6 +128,9 @@ bool block_take(struct block_device *disk, int *number)
     slot->busy = false;
     disk->in_flight--;
     *number = (int)index;
+    disk->status = slot->status;
+    if (slot->status != 0 && slot->status != STATUS_UNSET && disk->options.failures)
+        return true;
     if (slot->status != 0)
         return problem(disk, "LBA %lu: request type %u ended with status %u", slot->header.sector,
                        slot->header.kind, slot->status);

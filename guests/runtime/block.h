@@ -19,6 +19,7 @@ struct block_options {
     uint32_t buffer; /* bytes per slot */
     bool indirect;   /* chains in indirect tables */
     bool interrupts;
+    bool failures; /* an error status is no problem, but for the caller to see */
 };
 
 struct block_slot;
@@ -30,6 +31,7 @@ struct block_device {
     uint64_t sectors;
     bool can_flush, read_only;
     unsigned in_flight;
+    uint8_t status; /* of the completion taken last */
     struct block_slot *slots;
     uint8_t *buffers;
     char problem[160]; /* one line, when a call below says false */

@@ -21,6 +21,21 @@ void console_listen(void)
         uart_start(true);
 }
 
+bool console_accept(void)
+{
+    if (virtio)
+        virtio_console_accept();
+    return virtio;
+}
+
+bool console_idle(void) { return !virtio || virtio_console_idle(); }
+
+void console_settle(void)
+{
+    if (virtio)
+        virtio_console_settle();
+}
+
 void console_write(const char *bytes, size_t count)
 {
     busy = true;

@@ -38,3 +38,11 @@ uint32_t crc32(const void *bytes, size_t count)
         value = slice(value ^ words[0], 0);
     return ~value;
 }
+
+uint32_t crc32_more(uint32_t crc, const void *bytes, size_t count)
+{
+    const uint8_t *next = bytes;
+    for (crc = ~crc; count > 0; count--)
+        crc = crc >> 8 ^ tables[0][(crc ^ *next++) & 0xff];
+    return ~crc;
+}

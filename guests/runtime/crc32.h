@@ -10,4 +10,7 @@ void crc32_prepare(void); /* builds the tables; once */
 /* `count` is a multiple of 4. */
 uint32_t crc32(const void *bytes, size_t count);
 
+/* The CRC of what `crc` is the CRC of, followed by `count` more bytes, however many. */
+uint32_t crc32_more(uint32_t crc, const void *bytes, size_t count);
+
 #endif

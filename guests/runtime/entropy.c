@@ -20,19 +20,33 @@ bool entropy_start(void)
     return true;
 }
 
-void entropy_read(uint8_t *bytes, uint32_t count)
+void entropy_ask(uint32_t count)
+{
+    memset(buffer, 0, count);
+    queue.descriptors[0] = (struct descriptor){
+        .address = (uintptr_t)buffer, .length = count, .flags = DESCRIPTOR_WRITE};
+    queue_offer(&queue, 0);
+    queue_publish(&queue);
+}
+
+bool entropy_take(uint8_t *bytes, uint32_t *count)
 {
     struct used_element done;
-    for (uint32_t filled = 0; filled < count; filled += done.length) {
-        queue.descriptors[0] = (struct descriptor){
-            .address = (uintptr_t)buffer, .length = count - filled, .flags = DESCRIPTOR_WRITE};
-        queue_offer(&queue, 0);
-        queue_publish(&queue);
-        if (!queue_wait(&queue) || !queue_take(&queue, &done))
+    uint32_t asked = queue.descriptors[0].length;
+    if (!queue_take(&queue, &done))
+        return false;
+    if (done.head != 0 || done.length == 0 || done.length > asked)
+        fail("entropy of length %u for request 0, got %u for %u", asked, done.length, done.head);
+    memcpy(bytes, buffer, done.length);
+    *count = done.length;
+    return true;
+}
+
+void entropy_read(uint8_t *bytes, uint32_t count)
+{
+    for (uint32_t filled = 0, got; filled < count; filled += got) {
+        entropy_ask(count - filled);
+        if (!queue_wait(&queue) || !entropy_take(bytes + filled, &got))
             fail("the entropy device needs a reset");
-        if (done.head != 0 || done.length == 0 || done.length > count - filled)
-            fail("entropy of length %u for request 0, got %u for %u", count - filled, done.length,
-                 done.head);
-        memcpy(bytes + filled, buffer, done.length);
     }
 }

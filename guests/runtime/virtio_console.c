@@ -31,16 +31,26 @@ bool virtio_console_start(bool listening)
         !queue_start(&transmit, &device, TRANSMIT, QUEUE_SIZE))
         return false;
     virtio_start(&device);
-    for (uint16_t i = 0; listening && i < INPUT_BUFFERS && i < receive.size; i++)
-        offer_input(i);
-    queue_publish(&receive);
     current.length = 0;
     consumed = 0;
+    if (listening)
+        virtio_console_accept();
     return true;
 }
 
-/* Waits until the device has taken what was posted. */
-static void settle(void)
+void virtio_console_accept(void)
+{
+    for (uint16_t i = 0; i < INPUT_BUFFERS && i < receive.size; i++)
+        offer_input(i);
+    queue_publish(&receive);
+}
+
+bool virtio_console_idle(void)
+{
+    return transmit.published == transmit.taken || queue_ready(&transmit);
+}
+
+void virtio_console_settle(void)
 {
     struct used_element done;
     if (transmit.published == transmit.taken)
@@ -52,7 +62,7 @@ static void settle(void)
 
 void virtio_console_post(const char *bytes, size_t count)
 {
-    settle();
+    virtio_console_settle();
     memcpy(output, bytes, count);
     transmit.descriptors[0] =
         (struct descriptor){.address = (uintptr_t)output, .length = (uint32_t)count};
@@ -65,7 +75,7 @@ void virtio_console_write(const char *bytes, size_t count)
     while (count > 0) {
         size_t part = count < BUFFER ? count : BUFFER;
         virtio_console_post(bytes, part);
-        settle();
+        virtio_console_settle();
         bytes += part;
         count -= part;
     }
