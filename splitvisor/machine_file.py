@@ -10,6 +10,11 @@
     slice = "10ms"                        # a vCPU's turn while others wait
     pcpus = [0, 1]                        # host CPUs, a pCPU on each; or how many
 
+    [services.storage]                    # may be left out; without a list, the tables are the list
+    standby = true                        # another incarnation waits, ready to take over
+    watchdog = true                       # one that lives and gets nothing done is replaced
+    failpoints = false                    # `splitvisor fault` can act inside of it
+
     [guests.web]
     image = "blockcheck.elf"              # the one key that a guest must have
     arguments = "depth=8"
@@ -25,9 +30,12 @@
     com1 = false                          # default: terminal
     entropy = "system"                    # default: system
     disks = ["file:path=disk.img"]        # default: none
+    outage = "hold"                       # or "pause after 500ms", "error after 2s": when a device
+                                          # was not served for so long (0s if left out)
 
 A device is a spec, or a table: `driver`, the driver's options, and of splitvisor's own `name`,
-`service` (which service OS) and `inline` (payload travels in messages, not in a shared window):
+`service` (which service OS), `outage` (instead of its guest's) and `inline` (payload travels in
+messages, not in a shared window):
 
     [[guests.web.disks]]
     driver = "file"
@@ -41,7 +49,7 @@ opening anything is found here, and every error names the key that holds it.
 """
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -53,17 +61,18 @@ from policies.parameters import VcpuParameters
 from splitvisor import machine as m
 from splitvisor.errors import UserError
 from splitvisor.image.file import read_file
+from splitvisor.outages import parse_outage
 from splitvisor.units import parse_duration, parse_size
 
 T = TypeVar("T")
 
 _MACHINE_KEYS = ("name", "services", "memory_budget")
+_SERVICE_KEYS = ("standby", "watchdog", "failpoints")
 _SCHEDULER_KEYS = ("policy", "slice", "pcpus")
 _SCHEDULE_KEYS = ("weight", "cap", "budget", "period", "affinity")
 _GUEST_KEYS = (
     *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom", "irqchip", "schedule"),
-    "balloon",
-    *("console", "com1", "entropy", "disks"),
+    *("balloon", "console", "com1", "entropy", "disks", "outage"),
 )
 # Key, name and model of the devices that every guest has unless it is told not to, and the spec.
 _STANDARD = (
@@ -109,13 +118,14 @@ class _Reader:
         self.services: tuple[str, ...] = (m.DEFAULT_SERVICE,)
 
     def machine(self, document: Mapping[str, Any]) -> m.Machine:
-        self.known_keys("", document, ("machine", "scheduler", "guests"))
+        self.known_keys("", document, ("machine", "scheduler", "services", "guests"))
         settings = self.table("machine", document.get("machine", {}))
         self.known_keys("machine", settings, _MACHINE_KEYS)
         name = self.typed("machine.name", settings.get("name", self.path.stem), str)
         with self.at("machine.name"):
             m.check_name("machine", name)
-        self.services = self.service_names(settings)
+        services = self.service_tables(self.table("services", document.get("services", {})))
+        self.services = self.service_names(settings, services)
         budget = 0
         if "memory_budget" in settings:
             budget = self.budget("machine.memory_budget", settings["memory_budget"])
@@ -127,7 +137,7 @@ class _Reader:
         for guest in built:
             with self.at(f"guests.{guest.name}.schedule"):
                 m.check_schedule(f"guest {guest.name}", guest.schedule, len(scheduling.pcpus))
-        return m.Machine(name, built, self.services, scheduling, budget)
+        return m.Machine(name, built, self.services, scheduling, budget, services)
 
     def scheduling(self, table: Mapping[str, Any]) -> m.Scheduling:
         self.known_keys("scheduler", table, _SCHEDULER_KEYS)
@@ -173,15 +183,32 @@ class _Reader:
         with self.at(key):
             return parse_duration(self.typed(key, value, str))
 
-    def service_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    def service_tables(self, tables: Mapping[str, Any]) -> dict[str, m.ServiceSettings]:
+        return {name: self.service(f"services.{name}", tables[name]) for name in tables}
+
+    def service(self, key: str, value: Any) -> m.ServiceSettings:
+        table = self.table(key, value)
+        self.known_keys(key, table, _SERVICE_KEYS)
+        return m.ServiceSettings(**{k: self.typed(f"{key}.{k}", table[k], bool) for k in table})
+
+    def service_names(self, settings: Mapping[str, Any], tables: Iterable[str]) -> tuple[str, ...]:
+        """As listed; without a list those that have a table; without any the usual one."""
+        if "services" not in settings:
+            for name in tables:
+                with self.at(f"services.{name}"):
+                    m.check_name("service OS", name)
+            return tuple(tables) or (m.DEFAULT_SERVICE,)
         key = "machine.services"
-        names = self.typed(key, settings.get("services", list(self.services)), list)
+        names = self.typed(key, settings["services"], list)
         with self.at(key):
             for name in names:
                 m.check_name("service OS", self.typed(key, name, str))
             m.refuse_duplicates("service OS", names)
         if not names:
             self.fail(key, "name at least one service OS, or leave the key out")
+        for name in tables:
+            if name not in names:
+                self.fail(f"services.{name}", f"not among machine.services{nearest(name, names)}")
         return tuple(names)
 
     def guest(self, key: str, name: str, value: Any) -> m.Guest:
@@ -212,15 +239,20 @@ class _Reader:
             return m.Guest(name, devices=devices, **settings)
 
     def devices(self, key: str, table: Mapping[str, Any]) -> Iterator[m.Device]:
+        usual_outage = m.OutagePolicy()
+        if "outage" in table:
+            usual_outage = self.outage(f"{key}.outage", table["outage"])
         for setting, name, model, usual in _STANDARD:
             value = table.get(setting, usual)
             if value is not False:
-                yield self.device(f"{key}.{setting}", name, model, value)
+                yield self.device(f"{key}.{setting}", name, model, value, usual_outage)
         disks = self.typed(f"{key}.disks", table.get("disks", []), list)
         for i, value in enumerate(disks):
-            yield self.device(f"{key}.disks[{i}]", f"disk{i}", m.Model.BLOCK, value)
+            yield self.device(f"{key}.disks[{i}]", f"disk{i}", m.Model.BLOCK, value, usual_outage)
 
-    def device(self, key: str, name: str, model: m.Model, value: Any) -> m.Device:
+    def device(
+        self, key: str, name: str, model: m.Model, value: Any, outage: m.OutagePolicy
+    ) -> m.Device:
         service, inline = self.services[0], False
         if isinstance(value, str):
             with self.at(key):
@@ -230,6 +262,8 @@ class _Reader:
             name = self.typed(f"{key}.name", options.pop("name", name), str)
             service = self.typed(f"{key}.service", options.pop("service", service), str)
             inline = self.typed(f"{key}.inline", options.pop("inline", inline), bool)
+            if "outage" in options:
+                outage = self.outage(f"{key}.outage", options.pop("outage"))
             if "driver" not in options:
                 drivers = ", ".join(registry.names(model.driver_kind))
                 self.fail(f"{key}.driver", f"name the driver: {drivers}")
@@ -243,7 +277,11 @@ class _Reader:
         with self.at(key):
             self.root_paths(model.driver_kind, wanted)
             registry.check(model.driver_kind, str(wanted))
-            return m.Device(name, model, str(wanted), service, inline)
+            return m.Device(name, model, str(wanted), service, inline, outage)
+
+    def outage(self, key: str, value: Any) -> m.OutagePolicy:
+        with self.at(key):
+            return parse_outage(self.typed(key, value, str))
 
     def option(self, key: str, value: Any) -> str | None:
         """A driver's option as a spec has it: true is the name alone."""

@@ -15,13 +15,17 @@ from splitvisor.machine import (
     Machine,
     Model,
     OnReset,
+    OutagePolicy,
     Scheduling,
+    ServiceSettings,
+    WhenOut,
 )
 from splitvisor.machine_file import interpret, parse, read
 
 HERE = Path("/lab/lab.toml")
 HOST = sorted(os.sched_getaffinity(0))
 MS = 1_000_000
+PAUSE = OutagePolicy(WhenOut.PAUSE, 500 * MS)
 
 FULL = """
 [machine]
@@ -45,8 +49,13 @@ rom = "/roms/table.bin"
 balloon = true
 console = "log:path=logs/web.log"
 com1 = false
-entropy = { driver = "system", service = "storage" }
+entropy = { driver = "system", service = "storage", outage = "hold" }
+outage = "pause after 500ms"
 disks = ["file:path=a.img,readonly", "memory:size=1M"]
+
+[services.storage]
+standby = false
+failpoints = true
 
 [guests.db]
 image = "db.elf"
@@ -60,6 +69,7 @@ path = "with, comma.img"
 readonly = true
 service = "storage"
 inline = true
+outage = "error after 2s"
 """
 
 
@@ -75,10 +85,10 @@ def test_a_full_machine_file():
                 2,
                 CpuChoice.EMULATED,
                 (
-                    Device("hvc0", Model.CONSOLE, "log:path=/lab/logs/web.log"),
+                    Device("hvc0", Model.CONSOLE, "log:path=/lab/logs/web.log", outage=PAUSE),
                     Device("rng0", Model.ENTROPY, "system", "storage"),
-                    Device("disk0", Model.BLOCK, "file:path=/lab/a.img,readonly"),
-                    Device("disk1", Model.BLOCK, "memory:size=1M"),
+                    Device("disk0", Model.BLOCK, "file:path=/lab/a.img,readonly", outage=PAUSE),
+                    Device("disk1", Model.BLOCK, "memory:size=1M", outage=PAUSE),
                 ),
                 OnReset.STOP,
                 Path("/roms/table.bin"),
@@ -98,6 +108,7 @@ def test_a_full_machine_file():
                         "file:path=/lab/with\\, comma.img,readonly",
                         "storage",
                         inline_payload=True,
+                        outage=OutagePolicy(WhenOut.ERROR, 2000 * MS),
                     ),
                 ),
                 irqchip=Irqchip.KERNEL,
@@ -107,6 +118,7 @@ def test_a_full_machine_file():
         ("service", "storage"),
         Scheduling("deadline", 5 * MS, tuple((HOST * 3)[:3])),
         2 << 30,
+        {"storage": ServiceSettings(standby=False, failpoints=True)},
     )
 
 
@@ -119,6 +131,17 @@ def test_the_shortest_machine_file_is_named_after_itself():
         VcpuParameters(),
         Irqchip.CORE,
     )
+    assert machine.settings_of("service") == ServiceSettings()
+    assert {device.outage.action for device in machine.guests[0].devices} == {WhenOut.HOLD}
+
+
+def test_tables_of_service_oses_stand_for_a_list_of_them():
+    tables = "[services.storage]\nwatchdog = false\n[services.net]"
+    machine = parse(HERE, f"{guest_with('')}\n{tables}")
+    assert machine.services == ("storage", "net")
+    assert {device.service for device in machine.guests[0].devices} == {"storage"}
+    assert machine.settings_of("storage") == ServiceSettings(watchdog=False)
+    assert machine.settings_of("net") == ServiceSettings()
 
 
 def test_pcpus_can_be_named_one_by_one_or_be_more_than_the_host_has():
@@ -138,13 +161,35 @@ def guest_with(text):
     ("text", "problem"),
     [
         ("", "guests: there is no guest: add a table like [guests.web]"),
-        ("x = 1", "x: no such key (known: guests, machine, scheduler)"),
+        ("x = 1", "x: no such key (known: guests, machine, scheduler, services)"),
         ("[machin]", "machin: no such key, did you mean 'machine'?"),
         ("machine = 1", "machine: must be a table"),
         ("[machine]\nname = 'A b'", "machine.name: machine name 'A b'"),
         ("[machine]\nservices = []", "machine.services: name at least one service OS"),
         ("[machine]\nservices = [1]", "machine.services: must be a string"),
         ("[machine]\nservices = ['a', 'a']", "machine.services: service OS a is there twice"),
+        ("services = []", "services: must be a table"),
+        ("[services]\na = true", "services.a: must be a table"),
+        ("[services.A]", "services.A: service OS name 'A': use at most"),
+        ("[services.a]\nstanby = true", "services.a.stanby: no such key, did you mean 'standby'?"),
+        ("[services.a]\nstandby = 1", "services.a.standby: must be true or false"),
+        ("[services.a]\nwatchdog = 'on'", "services.a.watchdog: must be true or false"),
+        ("[services.a]\nfailpoints = 0", "services.a.failpoints: must be true or false"),
+        (
+            "[machine]\nservices = ['storage']\n[services.storag]",
+            "services.storag: not among machine.services, did you mean 'storage'?",
+        ),
+        (guest_with("outage = 2"), "guests.web.outage: must be a string"),
+        (
+            guest_with("outage = 'eror after 2s'"),
+            "guests.web.outage: 'eror after 2s' is no outage policy, did you mean 'error'?",
+        ),
+        (
+            guest_with("entropy = {driver = 'system', outage = 'hold after 1s'}"),
+            "guests.web.entropy.outage: 'hold after 1s': a guest is held for as long as it takes",
+        ),
+        (guest_with("outage = 'pause after 5'"), "guests.web.outage: '5' is not a duration"),
+        (guest_with("outage = 'pause after 2000000s'"), "guests.web.outage: outage after 2000000s"),
         ("[guests.web]", "guests.web.image: name the guest's image file"),
         ("[guests.Web]\nimage = ''", "guests.Web: guest name 'Web'"),
         (guest_with("memry = 1"), "guests.web.memry: no such key, did you mean 'memory'?"),
@@ -279,7 +324,7 @@ values = st.recursive(
 )
 KEYS = [
     *("image", "memory", "vcpus", "cpu", "console", "com1", "entropy", "disks", "rom", "x"),
-    *("irqchip", "schedule", "balloon"),
+    *("irqchip", "schedule", "balloon", "outage"),
 ]
 
 
