@@ -26,7 +26,7 @@ LOG = "supervisor.log"
 STDERR = 2
 
 
-def start(root: Path, file: Path, until_idle: bool) -> int:
+def start(root: Path, file: Path, until_idle: bool, failpoints: bool) -> int:
     """Start the machine of `file` in the background and print its name; the exit status."""
     ready, inherited = os.pipe()
     with os.fdopen(ready) as pipe:
@@ -37,6 +37,7 @@ def start(root: Path, file: Path, until_idle: bool) -> int:
                     *(sys.executable, "-P", "-m", "splitvisor", "--run-root", str(root)),
                     *("up", "--ready-fd", str(inherited)),
                     *(["--until-idle"] if until_idle else []),
+                    *(["--failpoints"] if failpoints else []),
                     *("--", str(file)),
                 ],
                 stdin=subprocess.DEVNULL,

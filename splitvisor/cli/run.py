@@ -1,7 +1,9 @@
 """`splitvisor run`: one guest, its console on this terminal."""
 
+import dataclasses
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,14 +14,17 @@ from splitvisor.cli.launch import launch, note
 from splitvisor.cli.narrate import describe, matters
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import (
+    DEFAULT_SERVICE,
     NAME_LIMIT,
     CpuChoice,
     Device,
     Guest,
     Machine,
     OnReset,
+    ServiceSettings,
     standard_devices,
 )
+from splitvisor.outages import parse_outage
 from splitvisor.supervisor import events
 from splitvisor.supervisor.supervisor import Supervisor
 from splitvisor.units import parse_size
@@ -40,6 +45,8 @@ Examples:
   splitvisor run build/guests/hello --cpu emulated -- exit=3
   splitvisor run build/guests/blockcheck --disk file:path=disk.img --vcpus 2 -- depth=32
   splitvisor run build/guests/echo --console terminal --serial log:path=serial.log
+  splitvisor run build/guests/blockcheck --disk memory:size=16M --outage 'error after 2s'
+  splitvisor run build/guests/blockcheck --disk memory:size=16M --no-standby --failpoints
 """
 
 
@@ -98,6 +105,21 @@ class _RunCommand(click.Command):
     help="What becomes of a guest that asks for a reset.",
 )
 @click.option("--balloon", is_flag=True, help="A balloon, for 'splitvisor balloon' to move.")
+@click.option(
+    "--outage",
+    default="hold",
+    show_default=True,
+    metavar="POLICY",
+    help="While nobody serves a device of the guest, 'hold' lets it wait, 'pause' stops it, 'error' "
+    "fails its requests; with 'after 2s' behind it only then, else at once.",
+)
+@click.option(
+    "--no-standby", is_flag=True, help="Start service OSes only when the one before died."
+)
+@click.option(
+    "--no-watchdog", is_flag=True, help="Do not replace a service OS that lives and does nothing."
+)
+@click.option("--failpoints", is_flag=True, help="Let 'splitvisor fault' act inside service OSes.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what happens.")
 @click.pass_obj
 def run(
@@ -115,6 +137,10 @@ def run(
     inline: bool,
     on_reset: str,
     balloon: bool,
+    outage: str,
+    no_standby: bool,
+    no_watchdog: bool,
+    failpoints: bool,
     verbose: bool,
 ) -> int:
     """Boot IMAGE, a PVH ELF file, with its console on this terminal, and exit with its status.
@@ -122,6 +148,11 @@ def run(
     Standard output carries what the guest prints and nothing else. Keys go to the guest as they
     are typed; Ctrl-C ends it. Words behind -- become the guest's command line.
     """
+    policy = parse_outage(outage)
+    devices = (
+        dataclasses.replace(device, inline_payload=inline, outage=policy)
+        for device in _devices(console, serial, entropy, disks)
+    )
     guest = Guest(
         name=name_of(image) if name is None else name,
         image=image,
@@ -129,10 +160,12 @@ def run(
         memory=parse_size(memory),
         vcpus=vcpus,
         cpu=CpuChoice(cpu),
-        devices=_devices(console, serial, entropy, disks, inline),
+        devices=tuple(devices),
         on_reset=OnReset(on_reset),
         balloon=balloon,
     )
+    service = ServiceSettings(not no_standby, not no_watchdog, failpoints)
+    machine = Machine(guest.name, (guest,), settings={DEFAULT_SERVICE: service})
     ended: list[core.GuestStatus] = []
 
     async def until_ended(supervisor: Supervisor) -> None:
@@ -146,7 +179,7 @@ def run(
             if problem:
                 note(f"no KVM here ({problem}): guest {guest.name} runs on the emulated CPU")
 
-    reason = launch(Machine(guest.name, (guest,)), root, report, until_ended, rename=name is None)
+    reason = launch(machine, root, report, until_ended, rename=name is None)
     if reason:
         return exit_status.of_end(reason)
     if fault := exit_status.fault_text(ended[0]):
@@ -160,16 +193,6 @@ def name_of(image: Path) -> str:
     return plain[: NAME_LIMIT - 3] or "guest"  # room for the number of a second machine
 
 
-def _devices(
-    console: str, serial: str, entropy: str, disks: tuple[str, ...], inline: bool
-) -> tuple[Device, ...]:
-    return tuple(
-        Device(
-            device.name,
-            device.model,
-            entropy if device.name == "rng0" else device.spec,
-            device.service,
-            inline,
-        )
-        for device in standard_devices(console, serial, disks)
-    )
+def _devices(console: str, serial: str, entropy: str, disks: tuple[str, ...]) -> Iterator[Device]:
+    for device in standard_devices(console, serial, disks):
+        yield dataclasses.replace(device, spec=entropy) if device.name == "rng0" else device

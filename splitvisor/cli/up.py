@@ -1,5 +1,6 @@
 """`splitvisor up`: the machine of a file, on this terminal or in the background."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import Story, launch, note
 from splitvisor.cli.narrate import describe
 from splitvisor.cli.paths import GivenPath
+from splitvisor.machine import Machine
 from splitvisor.supervisor import events
 from splitvisor.supervisor.supervisor import Supervisor
 
@@ -31,6 +33,7 @@ Exit status:
 Examples:
   splitvisor up lab.toml
   splitvisor up --detach lab.toml && splitvisor ps
+  splitvisor up -d --failpoints lab.toml && splitvisor fault hang --device web/disk0
 
 \b
 Example of a machine file:
@@ -43,6 +46,10 @@ Example of a machine file:
 \b
   [guests.echo]
   image = "build/guests/echo"
+  outage = "error after 2s"
+\b
+  [services.service]
+  standby = false
 """
 
 
@@ -58,17 +65,31 @@ Example of a machine file:
     "in the background. A console on the terminal goes to GUEST.DEVICE.out in the run directory "
     "and gets no input; what happens to the machine is told in supervisor.log there.",
 )
+@click.option(
+    "--failpoints",
+    is_flag=True,
+    help="Let 'splitvisor fault' act inside all service OSes, whatever the file says.",
+)
 @click.option("--ready-fd", type=int, hidden=True, help="What --detach starts itself with.")
 @click.pass_obj
-def up(root: Path, file: Path, until_idle: bool, detached: bool, ready_fd: int | None) -> int:
+def up(
+    root: Path,
+    file: Path,
+    until_idle: bool,
+    detached: bool,
+    failpoints: bool,
+    ready_fd: int | None,
+) -> int:
     """Start all guests of MACHINE.toml and keep them running until Ctrl-C or 'splitvisor stop'.
 
     Standard output carries what guests print on the terminal; what happens to the machine is told
     on standard error. Relative paths in the file start at the file.
     """
     if detached:
-        return detach.start(root, file, until_idle)
+        return detach.start(root, file, until_idle, failpoints)
     machine = machine_file.read(file)
+    if failpoints:
+        machine = with_failpoints(machine)
     background = None if ready_fd is None else detach.Detached(ready_fd, machine, root)
     story = Story()
     ended: list[core.GuestStatus] = []
@@ -99,3 +120,12 @@ def up(root: Path, file: Path, until_idle: bool, detached: bool, ready_fd: int |
     if reason:
         return 0 if reason == "stopped" else exit_status.of_end(reason)
     return int(any(exit_status.of_guest(status) for status in ended))
+
+
+def with_failpoints(machine: Machine) -> Machine:
+    """The machine, with failpoints in each of its service OSes."""
+    settings = {
+        name: dataclasses.replace(machine.settings_of(name), failpoints=True)
+        for name in machine.services
+    }
+    return dataclasses.replace(machine, settings=settings)

@@ -39,6 +39,8 @@ def test_every_command_explains_itself_with_examples(command, capsys):
         (["run", "x", "--memory", "9" * 16], ("too large",)),
         (["run", "x", "--name", "A B"], ("A B",)),
         (["run", "x", "--name", ""], ("name ''",)),
+        (["run", "x", "--outage", "eror"], ("'eror'", "'error'")),
+        (["run", "x", "--outage", ""], ("''", "error after 2s")),
         (["run", ""], ("IMAGE", "empty")),
         (["--run-root", "", "ps"], ("--run-root", "empty")),
         (["stop", "lab/"], ("'lab/'", "slash")),
