@@ -36,6 +36,8 @@ class FileBlock:
     def __init__(self, options: Options) -> None:
         path = options.path
         self.readonly = options.readonly
+        self._path = path
+        self._begun = False
         self.identity = path.name.encode("ascii", "replace").decode()[:IDENTITY_LENGTH]
         try:
             self._fd = os.open(path, (os.O_RDONLY if self.readonly else os.O_RDWR) | _FLAGS)
@@ -46,6 +48,11 @@ class FileBlock:
         except DriverError:
             os.close(self._fd)
             raise
+
+    def begin(self) -> None:
+        """See Beginning. The size may have changed; who knew the old one will refuse it."""
+        self._begun = True
+        self.size = _size(self._path, self._fd)
 
     def read(self, offset: int, into: memoryview) -> None:
         """See BlockDriver."""
@@ -71,7 +78,7 @@ class FileBlock:
     def close(self) -> None:
         """See Driver."""
         try:
-            if not self.readonly:
+            if self._begun and not self.readonly:
                 self.flush()
         finally:
             os.close(self._fd)

@@ -47,7 +47,8 @@ class MemoryBlock:
                     f"memory disk {path} already has {held} bytes, not {self.size}: "
                     "keep its size while the machine runs"
                 )
-            os.ftruncate(self._fd, self.size)
+            if not held:
+                os.ftruncate(self._fd, self.size)
         except OSError as error:
             os.close(self._fd)
             raise DriverError(

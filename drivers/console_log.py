@@ -1,8 +1,8 @@
 """Console output into a file, each byte exactly once however often it is written.
 
 Every byte has its place in the file (`pwrite` at a position), so an incarnation that repeats what
-the one before it may already have written changes nothing. A new device begins where the file
-ends: logs append, so what earlier machines put out stays until somebody removes the file.
+the one before it may already have written changes nothing. A new device begins where the
+file then ends: logs append, so what earlier machines put out stays until somebody removes the file.
 
 Only files keep their bytes at positions, so pipes and the like are refused, and at once: opening
 never waits for a reader. Character devices (/dev/null) are let through, for they take anything.
@@ -43,12 +43,16 @@ class LogConsole:
         return (Claim(options.path, exclusive=True),)
 
     def __init__(self, options: Options) -> None:
+        self._path = options.path
         self._fd = _opened(options.path)
+        self.origin = 0
+
+    def begin(self) -> None:
+        """See Beginning: until now another incarnation may have appended."""
         try:
             self.origin = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
-            os.close(self._fd)
-            raise DriverError(_cannot_open(options.path, error)) from None
+            raise DriverError(_cannot_open(self._path, error)) from None
 
     def write(self, data: bytes, position: int) -> None:
         """See ConsoleDriver."""

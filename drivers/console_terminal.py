@@ -101,6 +101,7 @@ class TerminalConsole:
     _terminal: ClassVar[_Terminal] = _Terminal()
     positional = False
     origin = 0
+    patience = None  # whoever sits there may hold the output with Ctrl-S, a pipe's reader may rest
 
     def __init__(self, options: Options) -> None:
         pass

@@ -10,8 +10,13 @@ A class becomes a driver by an entry point in the group `splitvisor.drivers`, na
 A field of `Options` whose type is `Keep` is filled in by the service OS instead of the user: it is
 the place for what must outlive this process, but not the machine.
 
-A driver that stands on files of the host may say so with a static method `claims` (see Claiming),
-so that two devices are not started on one file. A driver without it claims nothing.
+Opening is not serving. A standby opens its drivers long before it needs them, while another
+incarnation serves the same devices. So the constructor changes nothing and reads no input, and what
+it learnt of the world may be stale when the first request comes: see Beginning. If it never comes,
+`close` follows upon the constructor, and must not change anything either.
+
+What a driver may have besides, each explained where it is defined: `begin` (Beginning), `patience`
+(Patient), `claims` (Claiming).
 """
 
 from collections.abc import Callable, Sequence
@@ -52,11 +57,32 @@ class Claim:
 
 
 class Claiming(Protocol):
-    """What a driver may have besides: what it will use, known without opening anything."""
+    """What a driver may have besides: the files of the host that it will use, so that two devices
+    are not started on one. A driver without it claims none.
+    """
 
     @staticmethod
     def claims(options: Any) -> Sequence[Claim]:
-        """The files that a device with these options uses."""
+        """The files that a device with these options uses, known without opening anything."""
+
+
+class Beginning(Protocol):
+    """What a driver may have besides, if anything outside can have changed since it was opened."""
+
+    def begin(self) -> None:
+        """From now on this incarnation serves, and no other: look again at what may have changed
+        (a size, where a file ends, an index of what is in it). Called once, before anything else
+        but `close`; quick, for the guest waits. DriverError if it cannot serve.
+        """
+
+
+class Patient(Protocol):
+    """What a driver may have besides: how long one call may take before it counts as stuck."""
+
+    patience: float | None  # seconds, or None: however long it takes. Without it: PATIENCE
+
+
+PATIENCE = 0.1  # seconds; waiting for a disk does not count, the launcher sees that
 
 
 class Driver(Protocol):

@@ -36,6 +36,7 @@ class Shape:
     config_space: bytes = b""
     queues: tuple[QueueShape, ...] = ()
     slots: int = 0  # port devices: how many accesses may be in flight
+    failure: bytes = b""  # how a request fails, see protos/io.proto
 
 
 class Done(NamedTuple):

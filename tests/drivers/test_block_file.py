@@ -44,6 +44,25 @@ def test_a_write_is_in_the_file_when_it_returns(image):
     disk.close()
 
 
+def test_a_size_is_taken_when_it_begins(image):
+    disk = opened(image)
+    os.truncate(image, 8192)
+    disk.begin()
+    assert disk.size == 8192
+    disk.close()
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_only_a_disk_that_began_is_flushed_when_it_is_closed(image, begins, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fdatasync", flushed.append)
+    disk = opened(image)
+    if begins:
+        disk.begin()
+    disk.close()
+    assert len(flushed) == begins
+
+
 def test_a_readonly_disk_is_opened_so_that_nothing_can_write(image):
     disk = opened(image, readonly=True)
     assert disk.readonly

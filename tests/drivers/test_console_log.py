@@ -14,18 +14,35 @@ def opened(path):
     return LogConsole(LogConsole.Options(path=Path(path)))
 
 
+def begun(path):
+    log = opened(path)
+    log.begin()
+    return log
+
+
 def test_a_new_device_begins_where_the_file_ends(tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b"earlier\n")
-    log = opened(path)
+    log = begun(path)
     assert log.positional
     log.write(b"later\n", log.origin)
     log.close()
     assert path.read_bytes() == b"earlier\nlater\n"
 
 
+def test_what_another_appends_before_it_begins_is_kept(tmp_path):
+    path = tmp_path / "log"
+    standby, active = opened(path), begun(path)
+    active.write(b"first\n", active.origin)
+    standby.begin()
+    standby.write(b"second\n", standby.origin)
+    for log in (standby, active):
+        log.close()
+    assert path.read_bytes() == b"first\nsecond\n"
+
+
 def test_a_missing_file_is_made(tmp_path):
-    log = opened(tmp_path / "log")
+    log = begun(tmp_path / "log")
     assert log.origin == 0
     log.close()
     assert (tmp_path / "log").exists()
@@ -34,13 +51,13 @@ def test_a_missing_file_is_made(tmp_path):
 @given(st.lists(st.tuples(st.binary(max_size=20), st.booleans())))
 def test_what_is_written_again_changes_nothing(tmp_path_factory, chunks):
     path = tmp_path_factory.mktemp("log") / "log"
-    log = opened(path)
+    log = begun(path)
     position = log.origin
     for data, died in chunks:
         log.write(data, position)
         if died:
             log.close()
-            log = opened(path)
+            log = begun(path)
             log.write(data, position)
         position += len(data)
     log.close()
@@ -82,7 +99,7 @@ def test_a_directory_and_a_socket_are_refused(tmp_path):
 
 
 def test_a_character_device_takes_anything_and_blocks_as_usual():
-    log = opened("/dev/null")
+    log = begun("/dev/null")
     log.write(b"anything", log.origin)
     assert os.get_blocking(log._fd)
     log.close()

@@ -31,18 +31,25 @@ def command(epoch, io, grants, ready_fd):
 class Stream:
     """One Serve call as the core makes it: `send` a message, `next` answer."""
 
-    def __init__(self, incarnation, attach, state=b""):
+    def __init__(self, incarnation, attach):
         self.epoch = incarnation.epoch
         self._outgoing = queue.SimpleQueue()
         self._call = DeviceIoStub(incarnation.channel).Serve(
             iter(self._outgoing.get, None), timeout=PATIENCE
         )
         self.send(CoreMessage(attach=attach))
-        self.send(CoreMessage(begin=Begin(state=state)))
         self.window = None
 
     def send(self, message):
         self._outgoing.put(message)
+
+    def begin(self, state=b""):
+        """Have it serve; `next` is then `attached`."""
+        self.send(CoreMessage(begin=Begin(state=state)))
+
+    def opened(self):
+        """Wait until it stands by."""
+        assert next(self._call).HasField("opened")
 
     def next(self):
         """The next answer, after `opened`."""
@@ -103,6 +110,12 @@ class Incarnation:
         self.channel = grpc.insecure_channel(f"unix:{self.io}")
 
     def attach(self, model, spec, *, window=None, state=b"", **fields):
+        """A Stream that begins at once; the rest see `stand_by`."""
+        stream = self.stand_by(model, spec, window=window, **fields)
+        stream.begin(state)
+        return stream
+
+    def stand_by(self, model, spec, *, window=None, **fields):
         """A Stream; `window`: what the grant window is to be like, {} for as it should be."""
         attach = Attach(
             **{"epoch": self.epoch, "token": TOKEN, "guest": "g", "device": "d", **fields},
@@ -113,7 +126,7 @@ class Incarnation:
         if window is not None:
             attach.window.bytes, attach.window.stride = STRIDE * SLOTS, STRIDE
             view = self.grant(**window)
-        stream = Stream(self, attach, state)
+        stream = Stream(self, attach)
         stream.window = view
         return stream
 

@@ -1,0 +1,159 @@
+"""One device on its stream: opened, standing by, begun, served, closed.
+
+The stream's life is the device's life here, so there is one place where a driver is opened and one
+where it is closed, whatever ended the stream; a stream that ends in order ends after the driver is
+closed.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+
+from drivers.interface import PATIENCE, DriverError, Keep, MediumError, SpecError
+from drivers.registry import make
+from protos.io_pb2 import Attach, CoreMessage, Opened, ServiceMessage
+from service_os import evented, immediate
+from service_os.grants import Refused, Windows
+from service_os.models.base import BadMessage, Evented, Immediate, Shape
+from service_os.models.catalog import MODELS, unknown_model
+from service_os.window import ALIGNMENT, Window
+
+GRANT_SECONDS = 5.0  # the core sends the window before Attach; it can only be late by scheduling
+
+
+class Problem(Exception):
+    """Why a device is not served: a gRPC status and one line."""
+
+    def __init__(self, status: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Device:
+    """The device that `attach` asks for; Problem if there is no such model."""
+
+    def __init__(self, attach: Attach, windows: Windows, run_dir: Path) -> None:
+        if attach.model not in MODELS:
+            raise Problem(grpc.StatusCode.INVALID_ARGUMENT, unknown_model(attach.model))
+        self.name = f"{attach.guest}/{attach.device}"
+        self._model = MODELS[attach.model]
+        self._attach = attach
+        self._windows = windows
+        self._run_dir = run_dir
+
+    def serve(self, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
+        """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
+        driver = self._open()
+        try:
+            window = self._window()
+            yield ServiceMessage(opened=Opened())
+            begin = next(messages, None)
+            if begin is None:
+                return  # it was never needed
+            if not begin.HasField("begin"):
+                raise BadMessage(f"{begin.WhichOneof('body')} before begin")
+            _begin(driver)
+            if self._model.immediate is not None:
+                yield from self._serve_immediate(messages, driver, window)
+            else:
+                yield from self._serve_evented(messages, driver, window, begin.begin.state)
+        finally:
+            self._close(driver)
+
+    def _serve_immediate(
+        self, messages: Iterator[CoreMessage], driver: Any, window: Window
+    ) -> Iterator[ServiceMessage]:
+        model = self._immediate(driver)
+        yield _attached(model.shape, driver)
+        yield from immediate.answer(messages, model, window, self._attach.epoch)
+
+    def _serve_evented(
+        self, messages: Iterator[CoreMessage], driver: Any, window: Window, state: bytes
+    ) -> Iterator[ServiceMessage]:
+        model = self._evented(driver, state)
+        yield _attached(model.shape, driver, model.state())
+        yield from evented.Session(
+            model,
+            driver,
+            window,
+            name=self.name,
+            epoch=self._attach.epoch,
+            rank=self._model.rank,
+        ).answer(messages)
+
+    def _open(self) -> Any:
+        attach = self._attach
+        name = f"{quote(attach.guest, safe='')}.{quote(attach.device, safe='')}"
+        with _problems():
+            return make(self._model.kind, attach.spec, Keep(self._run_dir / f"keep.{name}"))
+
+    def _immediate(self, driver: Any) -> Immediate:
+        assert self._model.immediate is not None
+        return self._model.immediate(driver)
+
+    def _evented(self, driver: Any, state: bytes) -> Evented:
+        assert self._model.evented is not None
+        try:
+            return self._model.evented(state, driver.origin)
+        except ValueError as error:
+            raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
+
+    def _close(self, driver: Any) -> None:
+        try:
+            driver.close()
+        except MediumError as error:  # nobody is left to be told but the operator
+            text = f"service OS: {self.name}: {error} when it was closed"
+            print(text, file=sys.stderr, flush=True)
+
+    def _window(self) -> Window:
+        attach = self._attach
+        if not attach.HasField("window"):
+            return Window(memoryview(b""), 0)
+        size, stride = attach.window.bytes, attach.window.stride
+        if stride % ALIGNMENT or not 0 < stride <= size:
+            raise BadMessage(f"a window of {size} bytes cannot have a stride of {stride}")
+        try:
+            window = self._windows.take(attach.guest, attach.device, size, GRANT_SECONDS)
+        except Refused as refused:
+            raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(refused)) from None
+        return Window(memoryview(window), stride)
+
+
+def _begin(driver: Any) -> None:
+    if hasattr(driver, "begin"):
+        with _problems():
+            driver.begin()
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[None]:
+    """What a driver finds wrong with its options or the host, as a status."""
+    try:
+        yield
+    except SpecError as error:
+        raise Problem(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
+    except DriverError as error:
+        raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
+
+
+def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:
+    message = ServiceMessage()
+    attached = message.attached
+    attached.device_id = shape.device_id
+    attached.features = shape.features
+    attached.config_space = shape.config_space
+    attached.slots = shape.slots
+    attached.state = state
+    attached.failure = shape.failure
+    patience = getattr(driver, "patience", PATIENCE)
+    attached.patience_ms = 0 if patience is None else max(1, round(patience * 1000))
+    for queue in shape.queues:
+        attached.queues.add(
+            max_size=queue.max_size, header_bytes=queue.header_bytes, parks=queue.parks
+        )
+    return message

@@ -1,0 +1,159 @@
+"""Standing by, beginning, closing: a real service OS process; the test plays the core."""
+
+import fcntl
+import os
+import struct
+import subprocess
+import termios
+
+import grpc
+import pytest
+
+from protos.io_pb2 import CoreMessage, Request, Reset
+
+
+def transmit(slot, data):
+    return Request(slot=slot, queue=1, readable=len(data), inlined=True, payload=data)
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(64 * 512))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "patience", "failure"),
+    [
+        ("block", "file:path={image}", 100, b"\1"),
+        ("block", "memory:size=64K", 100, b"\1"),
+        ("console", "log:path=/dev/null", 100, b""),
+        ("entropy", "system", 100, b""),
+        ("console", "terminal", 0, b""),
+        ("uart", "terminal", 0, b""),
+    ],
+)
+def test_a_device_says_how_long_it_may_take_and_how_it_fails(
+    start, image, model, spec, patience, failure
+):
+    attached = start().attach(model, spec.format(image=image)).next().attached
+    assert (attached.patience_ms, attached.failure) == (patience, failure)
+
+
+def test_a_driver_may_say_how_patient_it_is_and_look_again_when_it_begins(start, drivers):
+    stream = start(env=drivers).stand_by("block", "growing")
+    stream.opened()
+    stream.begin()
+    attached = stream.next().attached
+    assert attached.patience_ms == 2500
+    assert int.from_bytes(attached.config_space[:8], "little") == 2
+
+
+def test_a_driver_that_cannot_begin_is_refused_in_one_line(start, drivers):
+    stream = start(env=drivers).stand_by("block", "growing:gone")
+    stream.opened()
+    stream.begin()
+    assert stream.refusal() == (grpc.StatusCode.FAILED_PRECONDITION, "it has gone: find it")
+
+
+def waiting(pipe):
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
+def test_standing_by_leaves_the_terminal_to_the_one_that_serves(start):
+    incarnation = start(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    typed, shown = incarnation.process.stdin, incarnation.process.stdout
+    typed.write(b"root\n")
+    typed.flush()
+    stream = incarnation.stand_by("console", "terminal")
+    stream.opened()
+    assert (waiting(typed), waiting(shown)) == (5, 0)
+    stream.begin()
+    stream.next()
+    stream.submit(Request(slot=0, queue=0, writable=64, inlined=True))
+    assert stream.completions().completions[0].payload == b"root\n"
+
+
+def test_a_log_begins_where_the_one_before_it_ended(start, tmp_path):
+    log = tmp_path / "console.log"
+    heir = start().stand_by("console", f"log:path={log}")
+    heir.opened()
+    log.write_bytes(b"meanwhile\n")
+    heir.begin()
+    heir.next()
+    heir.submit(transmit(0, b"now\n"))
+    heir.completions()
+    assert log.read_bytes() == b"meanwhile\nnow\n"
+
+
+def test_a_standby_that_is_never_needed_closes_its_driver(start, image):
+    incarnation = start()
+    stream = incarnation.stand_by("block", f"file:path={image}", window={})
+    stream.opened()
+    assert str(image) in open_files(incarnation)
+    stream.close()
+    assert str(image) not in open_files(incarnation)
+
+
+def test_a_stream_that_has_ended_in_order_has_closed_its_driver(start, image):
+    incarnation = start()
+    stream = incarnation.attach("block", f"file:path={image}")
+    stream.next()
+    stream.close()
+    assert str(image) not in open_files(incarnation)
+
+
+def open_files(incarnation):
+    fds = f"/proc/{incarnation.process.pid}/fd"
+    return [os.path.realpath(f"{fds}/{fd}") for fd in os.listdir(fds)]
+
+
+def test_two_streams_of_one_device_do_not_stand_by_together(start, image):
+    incarnation = start()
+    first = incarnation.stand_by("block", f"file:path={image}")
+    first.opened()
+    second = incarnation.stand_by("block", f"file:path={image}")
+    first.close()
+    second.opened()
+    second.close()
+
+
+def test_anything_but_begin_after_attach_ends_the_stream(start):
+    stream = start().stand_by("entropy", "system")
+    stream.opened()
+    stream.send(CoreMessage(reset=Reset()))
+    assert stream.refusal() == (grpc.StatusCode.INVALID_ARGUMENT, "reset before begin")
+
+
+DRIVER = """
+from dataclasses import dataclass
+from drivers.interface import DriverError
+class Growing:
+    @dataclass
+    class Options:
+        gone: bool = False
+    size, readonly, identity, patience = 512, True, "growing", 2.5
+    def __init__(self, options):
+        self._gone = options.gone
+    def begin(self):
+        if self._gone:
+            raise DriverError("it has gone: find it")
+        self.size = 1024
+    def read(self, offset, into):
+        pass
+    def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def drivers(tmp_path):
+    """The environment in which the driver `growing` is installed."""
+    site = tmp_path / "site"
+    (site / "growing-1.dist-info").mkdir(parents=True)
+    (site / "growing-1.dist-info" / "METADATA").write_text("Name: growing\nVersion: 1\n")
+    entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\n"
+    (site / "growing-1.dist-info" / "entry_points.txt").write_text(entry)
+    (site / "growing.py").write_text(DRIVER)
+    return {"PYTHONPATH": str(site)}
