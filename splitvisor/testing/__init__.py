@@ -1,0 +1,1 @@
+"""Machines for tests: started, disturbed, watched and taken down again."""

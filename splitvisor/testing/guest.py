@@ -1,0 +1,86 @@
+"""One guest of a machine in a test: what it says, and how it ends."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from protos import core_pb2 as core
+
+T = TypeVar("T")
+_PAIR = re.compile(r"(\w+)=(0x[0-9a-f]+|\d+)")
+
+
+class Waiting(Protocol):
+    """How a machine waits; an error of its own if it ends meanwhile or the time is over."""
+
+    def __call__(self, what: str, look: Callable[[], T | None], seconds: float) -> T:
+        """What `look` returns once it is not None."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a guest ended; with `reason` "exit" it said so itself, and `status` is its own."""
+
+    name: str
+    reason: str
+    status: int
+    output: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether it exited with status 0."""
+        return self.reason == "exit" and self.status == 0
+
+    @cached_property
+    def figures(self) -> dict[str, int]:
+        """The numbers in its last line of the form `NAME: result KEY=NUMBER ...`."""
+        lines = re.findall(r"^\w+: result (.*)$", self.output, re.MULTILINE)
+        return {key: int(value, 0) for key, value in _PAIR.findall(lines[-1])} if lines else {}
+
+    @property
+    def io_errors(self) -> int:
+        """Requests that failed, by the guest's own count."""
+        return self.figures.get("errors", 0)
+
+    def __str__(self) -> str:
+        said = self.output.rstrip().rsplit("\n", 1)[-1]
+        return f"guest {self.name}: {self.reason}, status {self.status}: {said}"
+
+
+class Guest:
+    """A guest of a machine that runs."""
+
+    def __init__(
+        self, name: str, console: Path, wait: Waiting, status: Callable[[], core.GuestStatus]
+    ) -> None:
+        self.name = name
+        self.console = console  # the file
+        self._wait = wait
+        self.status = status
+
+    def output(self) -> str:
+        """What it has said so far."""
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+    def says(self, words: str, seconds: float = 60) -> str:
+        """Wait for a line with these words; the line."""
+
+        def look() -> str | None:
+            whole = self.output().rpartition("\n")[0].splitlines()
+            return next((line for line in whole if words in line), None)
+
+        return self._wait(f"guest {self.name} to say {words!r}", look, seconds)
+
+    def wait(self, seconds: float = 60) -> Verdict:
+        """Wait for its end."""
+
+        def look() -> core.GuestStatus | None:
+            status = self.status()
+            return status if status.state == core.GUEST_ENDED else None
+
+        status = self._wait(f"the end of guest {self.name}", look, seconds)
+        reason = core.EndReason.Name(status.end_reason).removeprefix("END_").lower()
+        return Verdict(self.name, reason.replace("_", "-"), status.exit_status, self.output())

@@ -1,0 +1,269 @@
+"""A machine that runs beside a test: `splitvisor up`, disturbed and watched from outside.
+
+Nothing here is simulated: core, service OSes and guests are the processes that users have, and all
+that is asked of them goes through the socket that `splitvisor service` and `fault` use.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from drivers.options import nearest
+from protos import core_pb2 as core
+from protos import operator_pb2 as operator
+from protos import operator_pb2_grpc as operator_grpc
+from splitvisor.supervisor import rpc
+from splitvisor.supervisor.run_directory import OPERATOR_SOCKET
+from splitvisor.testing import events
+from splitvisor.testing.description import console_log
+from splitvisor.testing.events import Event, Story
+from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.faults import fault as fault_of
+from splitvisor.testing.guest import Guest
+from splitvisor.testing.outage import Outage
+
+T = TypeVar("T")
+START = 60.0  # seconds for a machine to start on a loaded host
+ANSWER = 30.0  # for a call
+UPGRADE = 60.0
+END = 30.0
+
+
+class Machine:
+    """One machine; `folder` has its file and the consoles of its guests."""
+
+    def __init__(self, file: Path, run_root: Path, environment: Mapping[str, str]) -> None:
+        self.name = file.stem
+        self.folder = file.parent
+        self.story = Story()
+        self.upgraded: operator.UpgradeReply | None = None
+        self._run = run_root / self.name
+        # -P: what lies about in the current directory is not to be imported.
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "splitvisor"),
+                *("--run-root", str(run_root), "up", str(file)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=dict(environment),
+        )
+        self.pid = self._process.pid  # of the supervisor
+        self._channel = rpc.channel(self._run / OPERATOR_SOCKET)
+        self._stub: Any = operator_grpc.OperatorStub(self._channel)
+        self._threads = [
+            threading.Thread(target=self._listen, name="stderr"),
+            threading.Thread(target=self._follow, name="events"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def started(self) -> "Machine":
+        """Wait until all guests run; MachineFailure with what it said if it does not come to it."""
+        words = f"machine {self.name} runs"
+
+        def look() -> bool | None:
+            return any(words in line for line in self.story.lines) or None
+
+        self.wait_until("the machine to run", look, START)
+        return self
+
+    @property
+    def outages(self) -> list[Outage]:
+        """All outages and upgrades that have ended, in order."""
+        return [event.outage for event in list(self.story.events) if event.outage is not None]
+
+    def status(self) -> operator.MachineStatus:
+        """Everything that `splitvisor ps --json` has."""
+        reply: operator.MachineStatus = self._ask("Status", operator.StatusRequest())
+        return reply
+
+    def service(self, name: str = "") -> operator.ServiceStatus:
+        """The state of a service OS, the first if there is no name."""
+        services = self.status().services
+        return next(one for one in services if name in ("", one.name))
+
+    def guest(self, name: str = "") -> Guest:
+        """A guest, the first if there is no name."""
+        name = name or self.status().guests[0].name
+
+        def status() -> core.GuestStatus:
+            return next(one for one in self.status().guests if one.name == name)
+
+        return Guest(name, self.folder / console_log(name), self.wait_until, status)
+
+    def device(self, name: str) -> core.DeviceStatus:
+        """The state of GUEST/DEVICE, or of DEVICE of the first guest that has it."""
+        guest, _, device = name.rpartition("/")
+        for one in self.status().guests:
+            for found in one.devices:
+                if found.name == device and guest in ("", one.name):
+                    return found
+        raise MachineFailure(f"machine {self.name} has no device {name!r}")
+
+    def fault(
+        self,
+        action: str,
+        *,
+        at: str = "",
+        device: str = "",
+        service: str = "",
+        standby: bool = False,
+        **more: Any,
+    ) -> operator.FaultReply:
+        """Make a service OS misbehave; `more` is as in `splitvisor.testing.faults`.
+
+        Without `at`, kill and stop are signals; anything else needs failpoints.
+        """
+        wanted = fault_of(action, at, device, **more)
+        request = operator.FaultRequest(service=service, standby=standby, fault=wanted)
+        reply: operator.FaultReply = self._ask("InjectFault", request)
+        return reply
+
+    def clear_faults(self, service: str = "") -> int:
+        """Disarm what has not acted yet; how many these were."""
+        cleared: int = self._ask(
+            "ClearFaults", operator.ClearFaultsRequest(service=service)
+        ).cleared
+        return cleared
+
+    def upgrade(self, service: str = "") -> operator.UpgradeReply:
+        """Move all devices of a service OS to a fresh one, with the code that is there now."""
+        reply: operator.UpgradeReply = self._ask(
+            "UpgradeService", operator.UpgradeRequest(name=service), UPGRADE
+        )
+        return reply
+
+    def release(self, device: str) -> None:
+        """Give a device out of quarantine back to its service OS."""
+        self._ask("ReleaseDevice", operator.ReleaseDeviceRequest(device=device))
+
+    def wait_for(self, kind: str, seconds: float = 60) -> Event:
+        """The next event of this kind, also one from before; each call takes another one."""
+        if kind not in (known := events.kinds()):
+            raise MachineFailure(f"no kind of event {kind!r}{nearest(kind, known)}")
+        return self.wait_until(f"event {kind}", lambda: self.story.take(kind), seconds)
+
+    def wait_for_requests(self, count: int, device: str = "disk0", seconds: float = 60) -> None:
+        """Until so many more requests of a device have been completed."""
+        wanted = self.device(device).completions + count
+
+        def look() -> bool | None:
+            return self.device(device).completions >= wanted or None
+
+        self.wait_until(f"{count} requests of {device}", look, seconds)
+
+    def wait_for_standby(self, seconds: float = 60) -> None:
+        """Until all service OSes serve, and those that are to have a standby have it ready."""
+
+        def look() -> bool | None:
+            return all(map(_settled, self.status().services)) or None
+
+        self.wait_until("a service OS and its standby", look, seconds)
+
+    def wait_until(self, what: str, look: Callable[[], T | None], seconds: float) -> T:
+        """What `look` returns once it is not None; MachineFailure if that never comes."""
+        gone = False
+
+        def look_on() -> T | bool | None:
+            nonlocal gone
+            gone = self._process.poll() is not None
+            return True if gone else look()
+
+        found = self.story.wait(look_on, seconds)
+        if gone:
+            self._threads[0].join()
+            raise MachineFailure(
+                f"machine {self.name} ended (status {self._process.returncode}) before {what}: "
+                f"{' / '.join(self.story.lines[-3:]) or 'it said nothing'}"
+            )
+        if found is None:
+            raise MachineFailure(f"{what}: not within {seconds:g} s on machine {self.name}")
+        return found  # type: ignore[return-value]  # not gone, so it is look's
+
+    def processes(self) -> dict[str, int]:
+        """Pids of the core and of each service OS and standby, by what they are."""
+        status = self.status()
+        found = {"core": status.core_pid}
+        for service in status.services:
+            found |= {service.name: service.pid, f"{service.name}'s standby": service.standby.pid}
+        return {name: pid for name, pid in found.items() if pid}
+
+    def cut_power(self) -> None:
+        """End all processes at one moment, as a loss of power would: nothing is flushed."""
+        self._process.send_signal(signal.SIGSTOP)  # it would start others in their place
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) not in (os.getpid(), self.pid):
+                _kill_if(int(entry.name), os.fsencode(self._run))
+        self._process.kill()
+        self._gone()
+
+    def end(self) -> int:
+        """End it in order, or by force if it does not; the exit status of `splitvisor up`."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(END)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._gone()
+        return self._process.returncode
+
+    def _gone(self) -> None:
+        self._process.wait()
+        self._channel.close()
+        for thread in self._threads:
+            thread.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _ask(self, method: str, request: Any, seconds: float = ANSWER) -> Any:
+        try:
+            return getattr(self._stub, method)(request, timeout=seconds)
+        except grpc.RpcError as error:
+            problem = rpc.failure(f"machine {self.name}", error)
+            raise MachineFailure(str(problem)) from None
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.story.say(line.decode(errors="replace").rstrip())
+        self.story.wake()
+
+    def _follow(self) -> None:
+        request = core.WatchRequest()
+        try:
+            for message in self._stub.Events(request, wait_for_ready=True):
+                self.story.add(events.translate(message))
+        except (grpc.RpcError, ValueError):  # the machine or the channel is gone
+            self.story.wake()
+
+
+def _settled(service: operator.ServiceStatus) -> bool:
+    return service.state == operator.SERVICE_SERVING and service.standby.state in (
+        operator.STANDBY_OFF,
+        operator.STANDBY_READY,
+    )
+
+
+def _kill_if(pid: int, words: bytes) -> None:
+    """SIGKILL a process that has the words on its command line."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if words in Path(f"/proc/{pid}/cmdline").read_bytes():
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except (OSError, ProcessLookupError):
+        pass
+    finally:
+        os.close(fd)

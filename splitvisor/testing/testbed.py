@@ -1,0 +1,137 @@
+"""Where the machines of a test run: a run root of their own, and the end of all of them.
+
+The run root is a short path under the system's folder for temporary files, because sockets live in
+it. Drivers that are not installed can be lent to all machines, see `lend`.
+"""
+
+import os
+import select
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import splitvisor
+from splitvisor.machine import DEFAULT_SERVICE, CpuChoice, ServiceSettings
+from splitvisor.testing.description import Guest, text
+from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.machine import END, Machine
+
+
+class Testbed:
+    """Starts machines; as a context it ends them, and complains of what they leave behind.
+
+    Files of machines are in `folder`, each machine's in a folder of its name.
+    """
+
+    __test__ = False  # for pytest: no class of tests
+
+    def __init__(self, folder: Path, cpu: CpuChoice = CpuChoice.AUTO) -> None:
+        self.folder = folder
+        self.cpu = cpu
+        self.machines: list[Machine] = []
+        self._root = Path(tempfile.mkdtemp(prefix="splitvisor-"))
+        self._environment = dict(os.environ)
+
+    def __enter__(self) -> "Testbed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def lend(self, path: Path, drivers: Mapping[str, str]) -> None:
+        """Have machines find modules in `path`, and drivers by entry points of these names.
+
+        As in `lend(tmp_path, {"block.mine": "module:Class"})`; whoever is started later finds what
+        is there then.
+        """
+        info = path / "lent-1.dist-info"
+        info.mkdir(exist_ok=True)
+        points = [f"{name} = {value}" for name, value in drivers.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[splitvisor.drivers]", *points, ""]))
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lent\nVersion: 1\n")
+        before = self._environment.get("PYTHONPATH")
+        self._environment["PYTHONPATH"] = f"{path}{os.pathsep}{before}" if before else str(path)
+
+    def start(
+        self,
+        guest: str | Path,
+        disks: Sequence[str] = (),
+        arguments: str = "",
+        *,
+        name: str = "test",
+        memory: str = "64M",
+        com1: bool = False,
+        outage: str = "hold",
+        standby: bool = True,
+        watchdog: bool = True,
+        failpoints: bool = False,
+    ) -> Machine:
+        """A machine of one guest; comes back when it runs.
+
+        `guest` is an image's path or one of the project's guests by name. Each disk is a spec such
+        as `file:path=disk.img`, whose relative paths start in the test's folder.
+        """
+        image = guest_image(guest)
+        plan = Guest(
+            image.name, image, arguments, disks, memory, self.cpu, com1=com1, outage=outage
+        )
+        settings = ServiceSettings(standby, watchdog, failpoints)
+        return self.start_all(name, [plan], {DEFAULT_SERVICE: settings})
+
+    def start_all(
+        self, name: str, guests: Sequence[Guest], services: Mapping[str, ServiceSettings]
+    ) -> Machine:
+        """A machine of several guests and service OSes."""
+        file = self.folder / f"{name}.toml"
+        file.write_text(text(name, guests, services))
+        return self.up(file)
+
+    def up(self, file: Path) -> Machine:
+        """The machine of a file, which is named like it; comes back when it runs."""
+        machine = Machine(file, self._root, self._environment)
+        self.machines.append(machine)
+        return machine.started()
+
+    def close(self) -> None:
+        """End everything; MachineFailure if a process or a run directory is left over."""
+        for machine in self.machines:
+            machine.end()
+        left = [f"process {pid}" for pid in self._processes() if not _ends(pid)]
+        left += [str(path) for path in sorted(self._root.iterdir())]
+        shutil.rmtree(self._root, ignore_errors=True)
+        if left:
+            raise MachineFailure(f"left over: {', '.join(left)}")
+
+    def _processes(self) -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and os.fsencode(self._root) in _command(entry):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+
+def guest_image(guest: str | Path) -> Path:
+    """The path of an image: a name without a slash is one of the project's guests."""
+    if isinstance(guest, Path) or "/" in guest:
+        return Path(guest)
+    return Path(splitvisor.__file__).parent.parent / "build" / "guests" / guest
+
+
+def _command(entry: Path) -> bytes:
+    return (entry / "cmdline").read_bytes()
+
+
+def _ends(pid: int) -> bool:
+    """Whether it ends by itself; those whose supervisor was killed do, but not at once."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], END)[0])
+    finally:
+        os.close(fd)
