@@ -1,10 +1,13 @@
-"""What a supervisor tells those who watch it, in the order in which it happens."""
+"""What a supervisor tells those who watch it, in the order in which it happens.
+
+Those that concern a service OS are also messages for operators: see `messages.py`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from protos import core_pb2 as core
-from splitvisor.supervisor.deaths import Outage
+from splitvisor.supervisor.outage import Outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +20,58 @@ class CoreStarted:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStarted:
-    """An incarnation of a service OS serves; nothing is attached to it yet."""
+    """An incarnation of a service OS is ready; it serves nothing yet. `standby`: it is to wait."""
 
     service: str
     pid: int
     epoch: int
+    standby: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStandsBy:
+    """An incarnation waits to take over; `problems` names devices that it could not open."""
+
+    service: str
+    pid: int
+    epoch: int
+    devices: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStandbyLost:
+    """One that was to stand by is dead or as good as; another is started."""
+
+    service: str
+    pid: int
+    epoch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSuspected:
+    """An incarnation lives and does not do its work; it is killed. An outage begins."""
+
+    service: str
+    pid: int
+    epoch: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDetected:
+    """An outage begins: the incarnation that serves is dead (`why` is "died"), or as good as."""
+
+    service: str
+    pid: int
+    epoch: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceDied:
-    """An incarnation is dead and reaped; `delay` seconds until the next is started."""
+    """An incarnation is dead and reaped; `delay` seconds until the next one may serve."""
 
     service: str
     pid: int
@@ -36,8 +81,30 @@ class ServiceDied:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceRecovered:
+class ServicePromoted:
+    """The core is told that an incarnation serves from now on; `warm`: it stood by."""
+
+    service: str
+    pid: int
+    epoch: int
+    warm: bool
+    one_by_one: bool = False  # its devices one after the other, to find one that kills it
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAttached:
     """The devices of a service OS are served again; `problems` names those that are not."""
+
+    service: str
+    pid: int
+    epoch: int
+    devices: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecovered:
+    """All that was in flight is done: the outage is over; `problems` as of ServiceAttached."""
 
     service: str
     pid: int
@@ -49,11 +116,62 @@ class ServiceRecovered:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFailed:
-    """An incarnation could not start or be attached; another is tried."""
+    """An incarnation that was to serve could not start or be attached; another is tried."""
 
     service: str
     epoch: int
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceQuarantined:
+    """A device killed its service OS too often: its requests fail until it is released."""
+
+    service: str
+    device: str  # guest/device
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReleased:
+    """A device that was in quarantine is given back to its service OS."""
+
+    service: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeBegun:
+    """An incarnation is started that is to replace the one that serves."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeFailed:
+    """It did not come to that; the old one serves on, or an ordinary recovery follows."""
+
+    service: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutagePolicyActed:
+    """An outage is too long for a device: `what` is done to it or to its guest."""
+
+    service: str
+    device: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInjected:
+    """An operator had an incarnation misbehave; `what` in one line."""
+
+    service: str
+    pid: int
+    epoch: int
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +204,24 @@ class GuestNotRestarted:
     why: str
 
 
-SupervisorEvent = (
-    CoreStarted
-    | ServiceStarted
+ServiceEvent = (
+    ServiceStarted
+    | ServiceStandsBy
+    | ServiceStandbyLost
+    | ServiceSuspected
+    | ServiceDetected
     | ServiceDied
+    | ServicePromoted
+    | ServiceAttached
     | ServiceRecovered
     | ServiceFailed
+    | DeviceQuarantined
+    | DeviceReleased
+    | UpgradeBegun
+    | UpgradeFailed
+    | OutagePolicyActed
+    | FaultInjected
     | ServiceSaid
-    | GuestEvent
-    | GuestRestarted
-    | GuestNotRestarted
 )
+SupervisorEvent = CoreStarted | ServiceEvent | GuestEvent | GuestRestarted | GuestNotRestarted
 Report = Callable[[SupervisorEvent], None]
