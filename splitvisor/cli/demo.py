@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from splitvisor.checks.verdict import Verdict
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch
 from splitvisor.cli.paths import GivenPath
@@ -16,7 +17,7 @@ from splitvisor.demo.conversation import Conversation
 from splitvisor.demo.play import Outcome, Play, outage_line
 from splitvisor.demo.scene import SEED, Scene, set_up
 from splitvisor.demo.stage import Stage
-from splitvisor.demo.stamps import Verdict, check_image
+from splitvisor.demo.stamps import check_image
 from splitvisor.machine import CpuChoice
 from splitvisor.units import parse_size
 
@@ -132,12 +133,12 @@ def _conclude(
         and outcome.lines_returned == outcome.lines_sent > 0
         and outcome.outage is not None
     )
-    right = verdict.blocks - verdict.wrong
+    right = verdict.checked - verdict.wrong
     lines = [
         outage_line(outcome),
         f"echo returned {outcome.lines_returned} of {outcome.lines_sent} lines, before and after",
         f"the guest says: {said}",
-        f"the image says: {right:,} of {verdict.blocks:,} blocks are right, checked from outside",
+        f"the image says: {right:,} of {verdict.checked:,} blocks are right, checked from outside",
         *verdict.problems,
     ]
     for line in lines:
@@ -161,6 +162,6 @@ def _summary(outcome: Outcome, said: str, verdict: Verdict, well: bool) -> dict[
         "replayed": outcome.replayed,
         "lines_sent": outcome.lines_sent,
         "lines_returned": outcome.lines_returned,
-        "image_blocks": verdict.blocks,
+        "image_blocks": verdict.checked,
         "image_blocks_wrong": verdict.wrong,
     }

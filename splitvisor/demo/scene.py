@@ -5,7 +5,7 @@ from pathlib import Path
 
 import splitvisor
 from drivers.spec import Spec
-from splitvisor.demo.stamps import BLOCK, MAGIC
+from splitvisor.checks.stamps import BLOCK, MAGIC
 from splitvisor.errors import UserError
 from splitvisor.machine import CpuChoice, Device, Guest, Machine, Model
 from splitvisor.units import format_size

@@ -46,7 +46,7 @@ def test_blocks_of_the_last_pass_in_any_order_agree(image):
 def test_a_block_of_another_write_does_not(image, sequences, problem):
     verdict = check_image(image(sequences), SEED, 3)
     assert not verdict.agrees
-    assert (verdict.blocks, verdict.wrong, verdict.problems) == (4, 1, [problem])
+    assert (verdict.checked, verdict.wrong, verdict.problems) == (4, 1, [problem])
 
 
 def test_all_wrong_blocks_are_counted_and_the_first_few_named(tmp_path):
