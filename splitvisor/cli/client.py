@@ -10,8 +10,10 @@ import grpc
 
 from drivers.options import nearest
 from protos import core_pb2 as core
+from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
+from splitvisor.cli.launch import note
 from splitvisor.errors import UserError
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.failure import MachineError
@@ -19,6 +21,8 @@ from splitvisor.supervisor.run_directory import Running, running
 
 ANSWER = 5.0  # seconds for an answer that needs no waiting
 END = 60.0  # seconds for a machine to end; flushing disks may take long
+UPGRADE = 60.0  # seconds for a service OS to start, and for another to finish what it has
+SILENCE = 2.0  # seconds that a call may take before we say what it waits for
 
 
 def choose(root: Path, name: str) -> Running:
@@ -72,6 +76,39 @@ def kill_service(machine: Running, service: str) -> operator.KillServiceReply:
     return reply
 
 
+def upgrade_service(machine: Running, service: str) -> operator.UpgradeReply:
+    """Move all devices of a service OS to a new incarnation; comes back when they are served."""
+    request = operator.UpgradeRequest(name=service)
+    waiting = f"machine {machine.name}: the new service OS starts, or the old one finishes its work"
+    reply: operator.UpgradeReply = _ask(machine, "UpgradeService", request, UPGRADE, waiting)
+    return reply
+
+
+def release_device(machine: Running, device: str) -> None:
+    """Give guest/device, which is in quarantine, back to its service OS."""
+    _ask(machine, "ReleaseDevice", operator.ReleaseDeviceRequest(device=device), ANSWER)
+
+
+def inject_fault(machine: Running, request: operator.FaultRequest) -> operator.FaultReply:
+    """Make a service OS misbehave, now or at a failpoint."""
+    reply: operator.FaultReply = _ask(machine, "InjectFault", request, ANSWER)
+    return reply
+
+
+def list_faults(machine: Running, service: str) -> list[faults.Armed]:
+    """The faults that wait or have acted in the serving incarnation of a service OS."""
+    request = operator.ListFaultsRequest(service=service)
+    reply: operator.ListFaultsReply = _ask(machine, "ListFaults", request, ANSWER)
+    return list(reply.faults)
+
+
+def clear_faults(machine: Running, service: str) -> int:
+    """Take all faults back; how many there were."""
+    request = operator.ClearFaultsRequest(service=service)
+    reply: operator.ClearFaultsReply = _ask(machine, "ClearFaults", request, ANSWER)
+    return reply.cleared
+
+
 def set_policy(machine: Running, policy: str, slice_ns: int) -> core.SchedulerStatus:
     """Another policy or slice; what is empty or 0 stays as it is."""
     request = core.PolicyConfig(policy=policy, slice_ns=slice_ns)
@@ -92,27 +129,36 @@ def set_balloon(machine: Running, guest: str, target: int) -> core.GuestStatus:
     return reply
 
 
-def events(machine: Running, accounting_ms: int) -> Iterator[core.Event]:
+def events(machine: Running, accounting_ms: int) -> Iterator[operator.MachineEvent]:
     """What happens from now on, until the machine ends."""
     status(machine)  # or it says that it is starting
     with rpc.channel(machine.operator_socket) as channel:
         stub = operator_grpc.OperatorStub(channel)
         try:
-            for message in stub.Events(core.WatchRequest(accounting_ms=accounting_ms)):
-                if message.HasField("core"):
-                    yield message.core
+            yield from stub.Events(core.WatchRequest(accounting_ms=accounting_ms))
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise _failure(machine, error) from None
 
 
-def _ask(machine: Running, method: str, request: Any, timeout: float) -> Any:
+def _ask(machine: Running, method: str, request: Any, timeout: float, waiting: str = "") -> Any:
     with rpc.channel(machine.operator_socket) as channel:
         stub = operator_grpc.OperatorStub(channel)
         try:
-            return getattr(stub, method)(request, timeout=timeout)
+            call = getattr(stub, method).future(request, timeout=timeout)
+            if waiting and not _done_soon(call):
+                note(waiting)
+            return call.result()
         except grpc.RpcError as error:
             raise _failure(machine, error) from None
+
+
+def _done_soon(call: Any) -> bool:
+    try:
+        call.exception(SILENCE)
+    except grpc.FutureTimeoutError:
+        return False
+    return True
 
 
 def _failure(machine: Running, error: grpc.RpcError) -> Exception:

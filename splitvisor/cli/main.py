@@ -17,6 +17,7 @@ import click
 from splitvisor.cli.balloon import balloon
 from splitvisor.cli.demo import demo
 from splitvisor.cli.events import events
+from splitvisor.cli.fault import fault
 from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.ps import ps
 from splitvisor.cli.run import run
@@ -65,11 +66,17 @@ def cli(context: click.Context, run_root: Path | None) -> None:
       splitvisor ps                                   what runs, and what serves it
       splitvisor sched set /web --weight 512          give a guest twice the default share
       splitvisor service kill                         kill the drivers; the guests will not notice
+      splitvisor service upgrade                      replace them by those installed now
+      splitvisor fault hang --device web/disk0        or have one misbehave
+      splitvisor events                               what happens, as it happens
     """
     context.obj = run_root or default_root()
 
 
-for command in (run, up, ps, stop, sched, balloon, events, service, demo, simulate_schedule):
+for command in (
+    *(run, up, ps, stop, sched, balloon, events, service, fault),
+    *(demo, simulate_schedule),
+):
     cli.add_command(command)
 
 

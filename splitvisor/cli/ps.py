@@ -41,3 +41,6 @@ def ps(root: Path, as_json: bool) -> None:
             console.print(render.guests_table(status), "")
             console.print(render_sched.vcpus_table(status), "")
             console.print(render.devices_table(status, console.width), "")
+            if console.width < render.WIDE_TABLE:
+                for device, remark in render.device_remarks(status).items():
+                    console.print(f"{device}: {remark}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """Status messages as tables for people and as plain values for JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal
 
 from google.protobuf.message import Message
@@ -14,6 +15,7 @@ from splitvisor.cli.narrate import CPU_NAMES, end_of
 from splitvisor.units import format_size
 
 WIDE = 200  # columns where there is no terminal that says how many it has
+STALLED_MS = 100  # without a completion, from which on a device that has work is remarkable
 WIDE_TABLE = 110  # columns that a table of devices with everything in it takes
 _COUNTS = ("requests", "from\nguest", "to\nguest", "in\nflight", "replayed")
 _STATES = {
@@ -30,9 +32,9 @@ def console() -> Console:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """All fields by name; an enum as the lower-case rest of its name (GUEST_RUNNING: running).
+    """All fields by name; an enum in lower case, without what all its names begin with.
 
-    What is optional and not there is None.
+    (GUEST_RUNNING: running.) What is optional and not there is None.
     """
     return {field.name: _plain_field(field, message) for field in message.DESCRIPTOR.fields}
 
@@ -95,7 +97,8 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
     columns = ["device", *(["model"] if wide else []), "served by", *_COUNTS]
     services = {service.name: service for service in machine.services}
     devices = [(guest.name, device) for guest in machine.guests for device in guest.devices]
-    remarked = wide and any(_remarks(device) for _, device in devices)
+    remarks = device_remarks(machine)
+    remarked = wide and bool(remarks)
     rows = table((*columns, *(["remarks"] if remarked else [])), right=_COUNTS)
     for guest, device in devices:
         row = [f"{guest}/{device.name}"]
@@ -108,32 +111,7 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
             str(device.in_flight),
             str(device.replayed),
         ]
-        rows.add_row(*row, *([_remarks(device)] if remarked else []))
-    return rows
-
-
-def services_table(machines: Iterable[operator.MachineStatus]) -> Table:
-    """One line per service OS."""
-    rows = table(
-        (
-            *("machine", "service", "state", "pid", "epoch", "uptime"),
-            *("deaths", "last death", "last outage"),
-        ),
-        right=("pid", "epoch", "uptime", "deaths", "last outage"),
-    )
-    for machine in machines:
-        for service in machine.services:
-            rows.add_row(
-                machine.name,
-                service.name,
-                operator.ServiceState.Name(service.state).removeprefix("SERVICE_").lower(),
-                str(service.pid),
-                str(service.epoch),
-                f"{service.uptime_s:.1f} s",
-                str(service.deaths),
-                service.last_death or "-",
-                f"{service.last_outage_ms:.0f} ms" if service.last_outage_ms else "-",
-            )
+        rows.add_row(*row, *([remarks.get(row[0], "")] if remarked else []))
     return rows
 
 
@@ -143,6 +121,8 @@ def served_by(
     """`service (pid 123, epoch 2)`, shorter unless `full`; nobody while it is dead."""
     if not device.service:
         return "core"
+    if device.failing:
+        return "nobody (its requests fail)" if full else "nobody"
     if not device.attached or service is None or service.epoch != device.epoch:
         return f"nobody ({device.service} is away)" if full else "nobody"
     if not full:
@@ -150,10 +130,29 @@ def served_by(
     return f"{device.service} (pid {service.pid}, epoch {device.epoch})"
 
 
-def _remarks(device: core.DeviceStatus) -> str:
-    dropped = f"{device.dropped} messages dropped" if device.dropped else ""
-    reset = f"needs reset: {device.needs_reset}" if device.needs_reset else ""
-    return "; ".join(filter(None, (reset, dropped)))
+def device_remarks(machine: operator.MachineStatus) -> dict[str, str]:
+    """What is wrong with devices, by guest/device; nothing of those that are well."""
+    quarantined = {q.device: q.reason for service in machine.services for q in service.quarantined}
+    found = {}
+    for guest in machine.guests:
+        for device in guest.devices:
+            name = f"{guest.name}/{device.name}"
+            if remark := "; ".join(_remarks(device, quarantined.get(name, ""))):
+                found[name] = remark
+    return found
+
+
+def _remarks(device: core.DeviceStatus, quarantine: str) -> Iterator[str]:
+    if quarantine:
+        yield f"in quarantine: {quarantine}"
+    elif device.failing:
+        yield f"requests fail: {device.failing}"
+    if device.stalled_ms >= STALLED_MS:
+        yield f"nothing completed for {device.stalled_ms} ms"
+    if device.needs_reset:
+        yield f"needs reset: {device.needs_reset}"
+    if device.dropped:
+        yield f"{device.dropped} messages dropped"
 
 
 def table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
@@ -180,5 +179,13 @@ def _plain_value(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return plain(value)
     if field.enum_type is not None:
-        return field.enum_type.values_by_number[value].name.split("_", 1)[1].lower()
+        return _enum_names(field.enum_type)[value]
     return value
+
+
+@cache
+def _enum_names(enum: Any) -> dict[int, str]:
+    names = {number: value.name.lower() for number, value in enum.values_by_number.items()}
+    prefix = names[0].partition("_")[0] + "_"
+    shared = all(name.startswith(prefix) for name in names.values())
+    return {number: name.removeprefix(prefix * shared) for number, name in names.items()}

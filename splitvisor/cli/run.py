@@ -110,7 +110,7 @@ class _RunCommand(click.Command):
     default="hold",
     show_default=True,
     metavar="POLICY",
-    help="While nobody serves a device of the guest, 'hold' lets it wait, 'pause' stops it, 'error' "
+    help="While nobody serves a device of it 'hold' lets the guest wait, 'pause' stops it, 'error' "
     "fails its requests; with 'after 2s' behind it only then, else at once.",
 )
 @click.option(

@@ -1,11 +1,13 @@
 """A machine's operator socket that notes what commands ask and answers what the test says."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from protos import core_pb2 as core
+from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.cli.main import main
@@ -22,6 +24,9 @@ class Operator(operator_grpc.OperatorServicer):
         self.guest = core.GuestStatus(name="web")
         self.scheduler = core.SchedulerStatus()
         self.events = []
+        self.armed = {}  # faults by service OS
+        self.upgraded = threading.Event()  # until then an upgrade takes
+        self.upgraded.set()
 
     def _note(self, request, context):
         self.asked.append(request)
@@ -30,6 +35,32 @@ class Operator(operator_grpc.OperatorServicer):
 
     def Status(self, request, context):
         return self.status
+
+    def KillService(self, request, context):
+        self._note(request, context)
+        return operator.KillServiceReply(pid=7, epoch=1)
+
+    def UpgradeService(self, request, context):
+        self._note(request, context)
+        self.upgraded.wait()
+        return operator.UpgradeReply(pid=9, epoch=3, pause_ms=12.34)
+
+    def ReleaseDevice(self, request, context):
+        self._note(request, context)
+        return operator.ReleaseDeviceReply()
+
+    def InjectFault(self, request, context):
+        self._note(request, context)
+        signal = request.fault.action in (faults.KILL, faults.STOP) and not request.fault.point
+        return operator.FaultReply(pid=7, epoch=1, id=0 if signal else 4)
+
+    def ListFaults(self, request, context):
+        self._note(request, context)
+        return operator.ListFaultsReply(faults=self.armed.get(request.service, []))
+
+    def ClearFaults(self, request, context):
+        self._note(request, context)
+        return operator.ClearFaultsReply(cleared=len(self.armed.pop(request.service, [])))
 
     def SetPolicy(self, request, context):
         self._note(request, context)

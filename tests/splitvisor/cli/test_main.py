@@ -5,6 +5,7 @@ import os
 import pytest
 
 from splitvisor.cli import main as cli_main
+from splitvisor.cli.fault_words import KINDS
 from splitvisor.cli.main import main
 from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import claim
@@ -13,6 +14,8 @@ COMMANDS = [
     *([], ["run"], ["up"], ["ps"], ["stop"], ["service"]),
     *(["service", "status"], ["service", "kill"], ["demo"], ["balloon"], ["events"]),
     *(["sched"], ["sched", "status"], ["sched", "set"], ["sched", "policy"]),
+    *(["service", "upgrade"], ["service", "release"], ["fault"], ["fault", "ls"]),
+    *(["fault", word] for word in [*KINDS, "clear"]),
 ]
 
 

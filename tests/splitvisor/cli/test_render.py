@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from protos import core_pb2 as core
+from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.cli import render
 
@@ -90,10 +91,20 @@ def test_devices_fit_a_terminal_of_80_columns_one_line_each(machine):
     assert any("pid 102 epoch 2" in line for line in text)
 
 
-def test_services(machine):
-    text = "\n".join(lines(render.services_table([machine]), 140))
-    for words in ("lab", "serving", "102", "signal 9 (SIGKILL)", "231 ms"):
-        assert words in text
+def test_devices_tell_what_is_wrong_with_them(machine):
+    disk0, disk1 = machine.guests[0].devices
+    disk0.stalled_ms = render.STALLED_MS
+    disk1.failing, disk1.attached = "no file", False
+    assert render.device_remarks(machine) == {
+        "web/disk0": "nothing completed for 100 ms",
+        "web/disk1": "requests fail: no file; needs reset: a chain that has no end",
+    }
+    text = "\n".join(lines(render.devices_table(machine, 160), 160))
+    assert "nobody (its requests fail)" in text
+    disk0.stalled_ms -= 1
+    machine.services[0].quarantined.add(device="web/disk1", reason="killed it 3 times")
+    disk1.needs_reset = ""
+    assert render.device_remarks(machine) == {"web/disk1": "in quarantine: killed it 3 times"}
 
 
 def test_the_title_names_machine_and_processes(machine):
@@ -122,3 +133,9 @@ def test_a_device_without_a_service_os_is_served_by_the_core(full):
 )
 def test_bytes_for_people(count, text):
     assert render.bytes_text(count) == text
+
+
+def test_enums_lose_the_word_that_all_their_names_begin_with():
+    fault = faults.Fault(action=faults.KILL, point=faults.AFTER_RECEIVE)
+    plain = render.plain(fault)
+    assert (plain["action"], plain["point"]) == ("kill", "after_receive")
