@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from splitvisor.testing.outage import Outage
+from splitvisor.supervisor.outage import Outage, of_message
 
 T = TypeVar("T")
 _SERVICE, _CORE = "SERVICE_", "EVENT_"
@@ -57,7 +57,7 @@ def translate(message: operator.MachineEvent) -> Event:
         return Event(
             *(kind, said.monotonic_ns * at, said.service, said.pid),
             *(said.epoch, said.device, said.text, said.count),
-            outage=Outage.of(said.outage) if said.HasField("outage") else None,
+            outage=of_message(said.outage) if said.HasField("outage") else None,
         )
     told = message.core
     device = "/".join(part for part in (told.guest, told.device) if part)

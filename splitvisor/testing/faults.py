@@ -1,15 +1,15 @@
-"""Faults by their words: those of faults.proto in lower case, with hyphens.
+"""Faults by the words of `splitvisor fault`, whose help explains actions and points."""
 
-kill stop hang spin slow garble drop leak exit raise
-after-receive before-execute after-execute mid-batch before-reply after-reply ...
-"""
-
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import TypeVar
 
 from drivers.options import nearest
 from protos import faults_pb2 as faults
+from splitvisor.cli.fault_words import GARBLES, KINDS, POINTS
 from splitvisor.errors import UserError
 from splitvisor.units import parse_duration, parse_size
+
+T = TypeVar("T")
 
 
 def fault(
@@ -17,11 +17,11 @@ def fault(
     at: str = "",
     device: str = "",
     *,
-    nth: int = 1,
+    nth: int = 0,
     times: int = 1,
     by: str = "",
     size: str = "",
-    how: str = "",
+    how: str = "some",
     sector: int | None = None,
     seed: int = 0,
     every_incarnation: bool = False,
@@ -31,17 +31,21 @@ def fault(
     `device` is GUEST/DEVICE or DEVICE, `by` how much slower, `size` how much memory leaks, `how`
     an answer is garbled, `sector` the one of 512 bytes that a request must touch.
     """
+    chosen = _find("fault", action, KINDS)
+    point = _find("point", at, POINTS) if at else chosen.point
+    if point == faults.ANYWHERE and (device or nth or sector is not None):
+        point = faults.BEFORE_EXECUTE
     guest, _, name = device.rpartition("/")
     return faults.Fault(
-        action=faults.Action.Value(_name(faults.Action.keys(), "fault", action)),
-        point=faults.Point.Value(_name(faults.Point.keys(), "point", at or "anywhere")),
+        action=chosen.number,
+        point=point,
         guest=guest,
         device=name,
         nth=nth,
         times=times,
         delay_us=parse_duration(by) // 1000 if by else 0,
         bytes=parse_size(size) if size else 0,
-        garble=faults.Garble.Value(_name(faults.Garble.keys(), "way to garble", how or "some")),
+        garble=_find("way to garble", how, GARBLES),
         seed=seed,
         every_incarnation=every_incarnation,
         sector=sector or 0,
@@ -49,14 +53,7 @@ def fault(
     )
 
 
-def words(names: Iterable[str]) -> list[str]:
-    """The words for names of an enumeration."""
-    return [name.lower().replace("_", "-") for name in names]
-
-
-def _name(names: Iterable[str], what: str, word: str) -> str:
-    """The name in the enumeration that a word is for."""
-    known = dict(zip(words(names), names, strict=True))
+def _find(what: str, word: str, known: Mapping[str, T]) -> T:
     if word not in known:
         raise UserError(f"no {what} {word!r}{nearest(word, known)}")
     return known[word]

@@ -1,6 +1,5 @@
 """One guest of a machine in a test: what it says, and how it ends."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,9 +7,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from protos import core_pb2 as core
+from splitvisor.checks.storm import StormLog, parse
 
 T = TypeVar("T")
-_PAIR = re.compile(r"(\w+)=(0x[0-9a-f]+|\d+)")
 
 
 class Waiting(Protocol):
@@ -35,15 +34,14 @@ class Verdict:
         return self.reason == "exit" and self.status == 0
 
     @cached_property
-    def figures(self) -> dict[str, int]:
-        """The numbers in its last line of the form `NAME: result KEY=NUMBER ...`."""
-        lines = re.findall(r"^\w+: result (.*)$", self.output, re.MULTILINE)
-        return {key: int(value, 0) for key, value in _PAIR.findall(lines[-1])} if lines else {}
+    def storm(self) -> StormLog | None:
+        """What it said, if it is the guest storm and has begun."""
+        return parse(self.output)
 
     @property
     def io_errors(self) -> int:
-        """Requests that failed, by the guest's own count."""
-        return self.figures.get("errors", 0)
+        """Requests that failed, as far as the guest storm counts them."""
+        return self.storm.result.get("errors", 0) if self.storm else 0
 
     def __str__(self) -> str:
         said = self.output.rstrip().rsplit("\n", 1)[-1]

@@ -20,6 +20,7 @@ from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.supervisor import rpc
+from splitvisor.supervisor.outage import Outage
 from splitvisor.supervisor.run_directory import OPERATOR_SOCKET
 from splitvisor.testing import events
 from splitvisor.testing.description import console_log
@@ -27,7 +28,6 @@ from splitvisor.testing.events import Event, Story
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.faults import fault as fault_of
 from splitvisor.testing.guest import Guest
-from splitvisor.testing.outage import Outage
 
 T = TypeVar("T")
 START = 60.0  # seconds for a machine to start on a loaded host
@@ -43,7 +43,6 @@ class Machine:
         self.name = file.stem
         self.folder = file.parent
         self.story = Story()
-        self.upgraded: operator.UpgradeReply | None = None
         self._run = run_root / self.name
         # -P: what lies about in the current directory is not to be imported.
         self._process = subprocess.Popen(
@@ -55,6 +54,7 @@ class Machine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=dict(environment),
+            start_new_session=True,  # Ctrl-C is for the test, which then ends the machine
         )
         self.pid = self._process.pid  # of the supervisor
         self._channel = rpc.channel(self._run / OPERATOR_SOCKET)
