@@ -12,39 +12,39 @@ from collections.abc import Iterator
 from splitvisor.checks.verdict import Verdict
 from splitvisor.checks.workload import Workload
 
-_START = b"storm: start "
 _OTHERS = re.compile(
-    rb"storm: (?:start|result|PASS|FAIL|in flight:|gap \d+ at \d+|failed (?:read|write|flush) \d+)"
+    rb"storm: (?:result|PASS|FAIL|in flight:|gap \d+ at \d+|failed (?:read|write|flush) \d+)"
 )
+_START = re.compile(rb"storm: start seed=(\d+) blocks=(\d+) .*\n")
+_END = re.compile(rb"storm: PASS \d+ requests\n")
 _FLUSHED = re.compile(rb"storm: flushed (\d+) (\d+)\n")
 _SECOND = re.compile(rb"storm: at (\d+) (\d+)\n")
 _SUMS = re.compile(rb"storm: result .* console=(\d+) crc=0x([0-9a-f]{8})\n")
 
 
 def check_console(log: bytes, workload: Workload, stopped: bool = False) -> Verdict:
-    """Check all lines of the last run in `log`; problems name the byte where they begin.
+    """Check all that a storm has sent; problems name the byte where they begin.
 
-    If the guest was `stopped`, the log may end anywhere; else the guest's own sums must be there.
+    If the guest was `stopped`, the log may end anywhere; else with the guest's own sums and PASS.
     """
-    begin = log.rfind(_START)
-    if begin < 0:
-        return _with(Verdict(), f"byte {len(log)}: the guest has not begun")
     judge = _Judge(workload)
     verdict = Verdict()
-    for at, line in _lines(log, begin):
+    for at, line in _lines(log):
         verdict.checked += 1
         whole = line.endswith(b"\n")
         if problem := judge.look(line) if whole else judge.cut_off(line) if stopped else "no end":
             verdict.add(f"byte {at}: {problem}")
-    found = _SUMS.search(log, begin)
+    found = _SUMS.search(log)
     if found is None:
         return verdict if stopped else _with(verdict, f"byte {len(log)}: no result line")
-    sent = log[begin : found.start()]
+    sent = log[: found.start()]
     if (len(sent), zlib.crc32(sent)) != (int(found[1]), int(found[2], 16)):
         verdict.add(
-            f"byte {begin}: {len(sent)} bytes of CRC {zlib.crc32(sent):#010x} until the result, "
-            f"sent {int(found[1])} of {int(found[2], 16):#010x}"
+            f"byte {len(sent)}: {len(sent)} bytes of CRC {zlib.crc32(sent):#010x} until the "
+            f"result, sent {int(found[1])} of {int(found[2], 16):#010x}"
         )
+    if not stopped and not _END.fullmatch(log, found.end()):
+        verdict.add(f"byte {found.end()}: {log[found.end() :][:40]!r}, expected PASS alone")
     return verdict
 
 
@@ -64,10 +64,17 @@ class _Judge:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
+        self._begun = False
         self._line = self._flush = self._second = self._flushed = self._requests = 0
 
     def look(self, line: bytes) -> str:
         """What is wrong with a whole line, or nothing."""
+        if not self._begun:
+            self._begun = True
+            found = _START.fullmatch(line)
+            right = (b"%d" % self._workload.seed, b"%d" % self._workload.blocks)
+            begins = found is not None and found.groups() == right
+            return "" if begins else f"{line!r} is not how this storm begins"
         if line.startswith(b"storm: line "):
             expected = self._numbered()
             self._line += 1
@@ -104,10 +111,11 @@ class _Judge:
         return b"storm: line %d %08x %b\n" % (self._line, zlib.crc32(text), text)
 
 
-def _lines(log: bytes, begin: int) -> Iterator[tuple[int, bytes]]:
-    for line in log[begin:].splitlines(keepends=True):
-        yield begin, line
-        begin += len(line)
+def _lines(log: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    for line in log.splitlines(keepends=True):
+        yield at, line
+        at += len(line)
 
 
 def _difference(found: bytes, expected: bytes) -> str:

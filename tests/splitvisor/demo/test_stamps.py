@@ -4,10 +4,9 @@ import struct
 import zlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from splitvisor.demo.stamps import BLOCK, check_block, check_image
+from splitvisor.checks.stamps import BLOCK
+from splitvisor.demo.stamps import check_image
 
 SEED = 7
 
@@ -54,30 +53,3 @@ def test_all_wrong_blocks_are_counted_and_the_first_few_named(tmp_path):
     path.write_bytes(bytes(BLOCK * 100))
     verdict = check_image(path, SEED, 1)
     assert (verdict.wrong, len(verdict.problems)) == (100, 5)
-
-
-@pytest.mark.parametrize(
-    ("data", "word"),
-    [
-        (block(3, 0), "index 3, expected 4"),
-        (block(4, 0, seed=8), "seed 8"),
-        (block(4, 0, magic=b"SVBLOCK2"), "magic"),
-        (block(4, 0)[:-1], "4095 bytes"),
-    ],
-)
-def test_what_is_wrong_is_named(data, word):
-    assert word in check_block(data, 4, SEED)[0]
-
-
-@given(
-    index=st.integers(0, 2**64 - 1),
-    sequence=st.integers(0, 2**64 - 1),
-    at=st.integers(0, BLOCK - 1),
-    flip=st.integers(1, 255),
-)
-def test_any_changed_byte_is_found(index, sequence, at, flip):
-    right = block(index, sequence)
-    assert check_block(right, index, SEED) == ("", sequence)
-    wrong = bytearray(right)
-    wrong[at] ^= flip
-    assert check_block(bytes(wrong), index, SEED)[0]

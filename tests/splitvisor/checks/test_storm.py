@@ -1,0 +1,39 @@
+"""Logs become values."""
+
+import pytest
+
+from splitvisor.checks.storm import Gap, parse
+
+
+def test_a_whole_run(workload, said):
+    log = parse("".join(said(workload, 6)))
+    assert log is not None
+    assert (log.workload, log.depth, log.hz) == (workload, 32, 2_000_000_000)
+    assert (log.passed, log.verdict) == (True, "PASS 9000 requests")
+    assert log.result["submitted"] == 8000
+    assert log.gaps == (Gap(2002, 600), Gap(2005, 1500))
+    assert log.seconds == ((1, 2000), (2, 5000))
+    assert log.rates == [2000, 3000]
+    assert log.throughput == 4000
+    assert (log.flushed, log.durable) == ((100, 300, 500), 500)
+
+
+def test_a_run_that_is_under_way_has_no_verdict(workload, said):
+    log = parse("".join(said(workload, 6)[:3]))
+    assert log is not None
+    assert (log.passed, log.verdict, log.result, log.throughput) == (False, "", {}, 0)
+    assert log.durable == 0
+    assert parse("SeaBIOS\n") is None
+
+
+@pytest.mark.parametrize("words", ["FAIL LBA 8, read 3: expected writes 1 to 2, found 0"])
+def test_a_failure_and_io_errors(workload, said, words):
+    log = parse(said(workload, 0)[0] + f"storm: failed write 17\nstorm: {words}\n")
+    assert log is not None
+    assert (log.passed, log.verdict, log.failed) == (False, words, {17})
+
+
+def test_of_several_runs_the_last_counts(workload, said):
+    log = parse("".join([*said(workload, 6), *said(workload, 1)[:1]]))
+    assert log is not None
+    assert (log.verdict, log.flushed) == ("", ())
