@@ -15,7 +15,14 @@ import grpc
 
 from control.config import check, cpu_of, parameters_of, regions_of, registers_of, slice_of
 from control.select import problem_of
-from control.status import accounts, balloon_of, dirty_pages, scheduler_status, status_of
+from control.status import (
+    accounts,
+    balloon_of,
+    connect_reply,
+    dirty_pages,
+    scheduler_status,
+    status_of,
+)
 from microhypervisor.core import Core
 from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.guest import Guest
@@ -40,17 +47,17 @@ _CODES = {
     Refusal.EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Refusal.WRONG_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.NOT_CONNECTED: grpc.StatusCode.UNAVAILABLE,
+    Refusal.TOO_LATE: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 
-def _changing(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Context], R]":
-    """A call that changes something: one at a time, its faults told as statuses."""
+def _telling(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Context], R]":
+    """A call whose faults are told as statuses."""
 
     @wraps(call)
     def answer(control: "Control", request: Q, context: Context) -> R:
         try:
-            with control.core.changing:
-                return call(control, request)
+            return call(control, request)
         except PeerFault as fault:
             context.abort(_CODES[fault.refusal], str(fault))
         except EnvironmentFault as fault:
@@ -60,8 +67,19 @@ def _changing(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Conte
     return answer
 
 
+def _changing(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Context], R]":
+    """As _telling, a call that changes guests: one at a time."""
+
+    @wraps(call)
+    def alone(control: "Control", request: Q) -> R:
+        with control.core.changing:
+            return call(control, request)
+
+    return _telling(alone)
+
+
 class Control(core_pb2_grpc.CoreServicer):
-    """Calls that change something run one at a time."""
+    """Calls that change guests run one at a time, and wait for no call about service OSes."""
 
     def __init__(self, core: Core, directory: ServiceDirectory) -> None:
         self.core = core
@@ -82,15 +100,23 @@ class Control(core_pb2_grpc.CoreServicer):
             memory_used=self.core.memory_used,
         )
 
-    @_changing
+    @_telling
+    def PrepareService(self, request: core_pb2.ServiceEndpoint) -> core_pb2.ConnectReply:
+        return connect_reply(self.directory.prepare(request))
+
+    @_telling
     def ConnectService(self, request: core_pb2.ServiceEndpoint) -> core_pb2.ConnectReply:
-        results = self.directory.connect(request)
-        problems = [
-            core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=str(problem))
-            for d, problem in results
-            if problem
-        ]
-        return core_pb2.ConnectReply(problems=problems, attached=len(results) - len(problems))
+        return connect_reply(*self.directory.connect(request))
+
+    @_telling
+    def ReleaseService(self, request: core_pb2.ReleaseRequest) -> core_pb2.ReleaseReply:
+        self.directory.release(request.name, request.patience_ms)
+        return core_pb2.ReleaseReply()
+
+    @_telling
+    def FailDevices(self, request: core_pb2.FailRequest) -> core_pb2.FailReply:
+        failed = self.directory.fail(request.service, list(request.devices), request.reason)
+        return core_pb2.FailReply(failed=failed)
 
     @_changing
     def CreateGuest(self, request: core_pb2.GuestConfig) -> Status:

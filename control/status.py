@@ -12,6 +12,7 @@ from microhypervisor.sched.scheduler import GROUP, Scheduler
 from microhypervisor.sched.task import Task
 from protos import core_pb2
 from sessions.directory import ServiceDirectory
+from sessions.service import Problems
 
 _CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
 
@@ -28,7 +29,7 @@ def status_of(guest: Guest, directory: ServiceDirectory) -> core_pb2.GuestStatus
         cpu=_CPUS.get(guest.processors.name, core_pb2.CPU_AUTO),
         memory=guest.memory.size,
         vcpus=accounts(guest),
-        devices=[_device(device, directory.epoch_of(device)) for device in guest.devices],
+        devices=[_device(device, directory) for device in guest.devices],
         rom_writes_refused=guest.address_map.rom_writes_refused,
         resident=guest.memory.resident(),
         balloon_target=balloon.target if balloon else 0,
@@ -106,9 +107,22 @@ def scheduler_status(scheduler: Scheduler) -> core_pb2.SchedulerStatus:
     )
 
 
-def _device(device: ServedDevice, epoch: int | None) -> core_pb2.DeviceStatus:
-    status = core_pb2.DeviceStatus()
+def connect_reply(results: Problems, guilty: str = "") -> core_pb2.ConnectReply:
+    """What became of each device."""
+    problems = [
+        core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=str(problem))
+        for d, problem in results
+        if problem
+    ]
+    attached = len(results) - len(problems)
+    return core_pb2.ConnectReply(problems=problems, attached=attached, guilty=guilty)
+
+
+def _device(device: ServedDevice, directory: ServiceDirectory) -> core_pb2.DeviceStatus:
+    status, epoch = core_pb2.DeviceStatus(), directory.epoch_of(device)
     status.CopyFrom(device.status)
     status.epoch, status.attached = epoch or 0, epoch is not None
     status.in_flight = len(device.log)
+    if attachment := directory.find(device):
+        status.failing, status.standby = attachment.failing, attachment.standing_by
     return status

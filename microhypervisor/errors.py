@@ -15,6 +15,7 @@ class Refusal(Enum):
     EXISTS = auto()
     WRONG_STATE = auto()
     NOT_CONNECTED = auto()
+    TOO_LATE = auto()
 
 
 class GuestFault(Exception):

@@ -39,6 +39,7 @@ class InflightLog:
         self._entries: dict[int, InFlight] = {}  # insertion order is submission order
         self._orphans: dict[int, int] = {}  # slot to generation
         self._generation = 0
+        self.answered = 0  # requests and orphans so far: what tells that somebody is at work
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,17 +75,24 @@ class InflightLog:
     def retire(self, entry: InFlight) -> None:
         """The request is done."""
         del self._entries[entry.slot]
+        self.answered += 1
 
     def absorb_orphan(self, slot: int, generation: int) -> bool:
         """Whether this completion answers an orphan, which is then forgotten."""
         if self._orphans.get(slot) != generation:
             return False
         del self._orphans[slot]
+        self.answered += 1
         return True
 
     def holds(self, queue: int) -> bool:
         """Whether requests of this queue are in flight."""
         return any(entry.queue == queue for entry in self._entries.values())
+
+    def owes(self, parking: frozenset[int]) -> bool:
+        """Whether there are orphans, or requests of other queues than these."""
+        queues = (entry.queue for entry in self._entries.values())
+        return bool(self._orphans) or not all(queue in parking for queue in queues)
 
     def orphan_all(self) -> None:
         """The guest reset the device."""

@@ -1,11 +1,7 @@
-"""Which incarnation serves which device: attaches, notices loss, attaches to the next one.
-
-Only one incarnation of a service OS is ever known. Whoever announces the next guarantees that the
-last is dead and reaped, so its sessions are closed here without asking.
-"""
+"""Who serves which device: all service OSes, and what this process serves itself."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault, Refusal
@@ -13,7 +9,13 @@ from microhypervisor.events import EventLog
 from microhypervisor.plugins import installed, load
 from protos import core_pb2
 from sessions.channel import REMOTE, RESIDENT, Channel, Open
+from sessions.dialogue import Kind
+from sessions.service import FAILING_EPOCH, Attachment, Problems, Service
 from sessions.session import Session
+from sessions.telling import about
+
+FAILING = "failing"  # the resident model that fails requests
+_RESIDENT_EPOCH = 1
 
 
 class ServiceDirectory:
@@ -21,92 +23,117 @@ class ServiceDirectory:
 
     def __init__(self, events: EventLog) -> None:
         self._events = events
-        self._endpoints: dict[str, core_pb2.ServiceEndpoint] = {}
-        self._sessions: dict[ServedDevice, Session] = {}
+        self._services: dict[str, Service] = {}
+        self._residents: dict[ServedDevice, Session] = {}
         self._lock = threading.Lock()
 
-    def connect(
-        self, endpoint: core_pb2.ServiceEndpoint
-    ) -> list[tuple[ServedDevice, PeerFault | None]]:
-        """Attach every device of this service OS; returns each with its problem, if any."""
-        if not endpoint.name:
-            raise PeerFault("a service OS needs a name")
-        known = self._endpoints.get(endpoint.name)
-        if known and endpoint.epoch <= known.epoch:
-            raise PeerFault(f"epoch {endpoint.epoch} is not after {known.epoch}")
-        self._endpoints[endpoint.name] = endpoint
-        kind, name, epoch = core_pb2.EVENT_SERVICE_CONNECTED, endpoint.name, endpoint.epoch
-        self._events.emit(core_pb2.Event(kind=kind, service=name, epoch=epoch))
-        with self._lock:
-            devices = [d for d in self._sessions if d.config.service == endpoint.name]
-        if not devices:
-            return []
-        with ThreadPoolExecutor(min(8, len(devices))) as pool:
-            problems = pool.map(lambda device: self._attach(device, endpoint), devices)
-            return list(zip(devices, problems, strict=True))
+    @property
+    def attachments(self) -> list[Attachment]:
+        """Of all devices that service OSes serve."""
+        return [a for service in self._services.copy().values() for a in service.attachments]
+
+    def prepare(self, endpoint: core_pb2.ServiceEndpoint) -> Problems:
+        """Have an incarnation stand by; returns each device with its problem, if any."""
+        return self._announced(endpoint).prepare(endpoint)
+
+    def connect(self, endpoint: core_pb2.ServiceEndpoint) -> tuple[Problems, str]:
+        """Have an incarnation serve; each device with its problem, and the guilty one's name."""
+        return self._announced(endpoint).connect(endpoint)
+
+    def release(self, name: str, patience_ms: int) -> None:
+        """Take all devices from the incarnation that serves them, without a loss."""
+        self._find(name).release(patience_ms)
+
+    def fail(self, name: str, devices: list[str], reason: str) -> int:
+        """Fail requests of these devices, or of all that nobody serves; how many they are."""
+        return self._find(name).fail(devices, reason)
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
-        config, endpoint = device.config, self._endpoints.get(device.config.service)
-        if not config.service and config.model in installed(RESIDENT):
-            config.inline_payload = True
-            endpoint = core_pb2.ServiceEndpoint(epoch=1)
-        if endpoint is None:
+        config = device.config
+        if config.service:
+            self._find(config.service).add(device)
+        elif config.model in installed(RESIDENT):
+            self._add_resident(device)
+        else:
             here = f"device {config.name}: the core itself serves no {config.model}: name a service"
-            missing = f"service {config.service} is not connected" if config.service else here
-            raise PeerFault(missing, Refusal.NOT_CONNECTED)
-        problem = self._attach(device, endpoint)
-        if problem:
-            self.remove(device)
-            raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
+            raise PeerFault(here, Refusal.NOT_CONNECTED)
 
     def remove(self, device: ServedDevice) -> None:
         """The device is no more."""
-        with self._lock:
-            session = self._sessions.pop(device, None)
-        if session:
-            session.close()
+        if service := self._services.get(device.config.service):
+            service.remove(device)
+        if resident := self._residents.pop(device, None):
+            resident.close()
+
+    def find(self, device: ServedDevice) -> Attachment | None:
+        """Who serves a device, unless it is this process's own."""
+        service = self._services.get(device.config.service)
+        return service.find(device) if service else None
 
     def epoch_of(self, device: ServedDevice) -> int | None:
         """The epoch of the incarnation that serves a device now; None if none does."""
-        session = self._sessions.get(device)
-        return session.epoch if session and session.attached else None
+        if device in self._residents:
+            return _RESIDENT_EPOCH
+        a = self.find(device)
+        session = a and a.serving
+        return session.epoch if session else None
 
     def resident(self, guest: str, model: str) -> Channel | None:
         """What serves a guest's device of that model within this process, if it has one."""
-        for device, session in self._sessions.copy().items():
-            config = device.config
-            if device.guest == guest and config.model == model and not config.service:
+        for device, session in self._residents.copy().items():
+            if device.guest == guest and device.config.model == model:
                 return session.channel
         return None
 
-    def _attach(self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint) -> PeerFault | None:
+    def _announced(self, endpoint: core_pb2.ServiceEndpoint) -> Service:
+        name = endpoint.name
+        if not name:
+            raise PeerFault("a service OS needs a name")
         with self._lock:
-            old = self._sessions.get(device)
-        if old:
-            old.close()
-        name = REMOTE if device.config.service else (RESIDENT, device.config.model)
-        open_channel: Open = load(*name)
+            if name not in self._services:
+                self._services[name] = Service(
+                    name,
+                    self._events,
+                    partial(self._session, REMOTE),
+                    partial(self._session, (RESIDENT, FAILING)),
+                )
+            return self._services[name]
+
+    def _find(self, name: str) -> Service:
+        if name not in self._services:
+            raise PeerFault(f"service {name} is not connected", Refusal.NOT_CONNECTED)
+        return self._services[name]
+
+    def _add_resident(self, device: ServedDevice) -> None:
+        endpoint = core_pb2.ServiceEndpoint(epoch=_RESIDENT_EPOCH)
+        session = self._session((RESIDENT, device.config.model), device, endpoint)
+        session.begin()
+        session.start(window=False)
+        if problem := session.wait_attached():
+            session.close()
+            raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
+        self._residents[device] = session
+
+    def _session(
+        self, entry: tuple[str, str], device: ServedDevice, endpoint: core_pb2.ServiceEndpoint
+    ) -> Session:
+        open_channel: Open = load(*entry)
         channel = open_channel(device, endpoint, self._events)
-        session = Session(device, endpoint, channel, self._lost, self._replayed)
-        with self._lock:
-            self._sessions[device] = session
-        problem = session.open()
-        if not problem:
-            self._emit(core_pb2.EVENT_DEVICE_ATTACHED, session)
-        return problem
+        return Session(device, endpoint, channel, self._lost, self._happened)
 
     def _lost(self, session: Session, problem: str) -> None:
-        self._emit(core_pb2.EVENT_DEVICE_LOST, session, problem)
+        served = session.dialogue.wanted
+        kind = core_pb2.EVENT_DEVICE_LOST if served else core_pb2.EVENT_STANDBY_LOST
+        self._events.emit(about(kind, session.device, session.epoch, problem))
 
-    def _replayed(self, session: Session, count: int) -> None:
-        self._emit(core_pb2.EVENT_DEVICE_REPLAYED, session, count=count)
-
-    def _emit(
-        self, kind: core_pb2.EventKind.ValueType, session: Session, text: str = "", count: int = 0
-    ) -> None:
-        device = session.device
-        event = core_pb2.Event(kind=kind, epoch=session.epoch, text=text, count=count)
-        event.guest, event.device = device.guest, device.config.name
-        event.service = device.config.service
-        self._events.emit(event)
+    def _happened(self, session: Session, kind: Kind, count: int) -> None:
+        """Tell the steps of service OSes; of the core's own devices, that they are there."""
+        if session.epoch == FAILING_EPOCH:
+            return  # told by whoever asked for it
+        if kind == core_pb2.EVENT_DEVICE_OPENED:
+            told = not session.dialogue.wanted
+        else:
+            told = bool(session.device.config.service) or kind == core_pb2.EVENT_DEVICE_ATTACHED
+        if told:
+            self._events.emit(about(kind, session.device, session.epoch, count=count))

@@ -1,8 +1,9 @@
-"""One incarnation of a service OS serving one device: attach, activate, replay, then live traffic.
+"""One incarnation of a service OS and one device: a dialogue over a channel, until that breaks.
 
-Two threads carry the hot path. The sending one (gRPC's own, which pulls `_outgoing`) blocks on the
+Two threads carry the hot path. The sending one (gRPC's own, which pulls `_pull`) blocks on the
 doorbell, pops what the guest offers and copies it into the window; the receiving one checks
-completions and puts them into the used ring. They meet only in the device's lock.
+completions and puts them into the used ring. They meet only in the device's lock. While a session
+stands by, its sending thread waits for `begin` instead: the doorbell belongs to whoever serves.
 """
 
 import os
@@ -11,21 +12,18 @@ from collections.abc import Callable, Iterator
 
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import EnvironmentFault, PeerFault
-from microhypervisor.inflight import InFlight
-from microhypervisor.limits import (
-    ATTACH_TIMEOUT_S,
-    MAX_BATCH,
-    MAX_BATCH_INLINE,
-    MAX_SLOTS,
-    SLOT_STRIDE,
-)
+from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_SLOTS, SLOT_STRIDE
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
 from sessions.channel import Channel
+from sessions.dialogue import Dialogue, Kind, Phase
 
 
 class Session:
-    """A device attached to an incarnation, until the stream breaks or `close` is called."""
+    """`lost` hears of an end that nobody asked or waited for; `happened` of each step before.
+
+    Both are called on threads of the session, with locks of nobody held.
+    """
 
     def __init__(
         self,
@@ -33,190 +31,157 @@ class Session:
         endpoint: core_pb2.ServiceEndpoint,
         channel: Channel,
         lost: Callable[["Session", str], None],
-        replayed: Callable[["Session", int], None],
+        happened: Callable[["Session", Kind, int], None],
     ) -> None:
         self.device = device
         self.epoch = endpoint.epoch
-        self.attached = False
-        self.problem: PeerFault | None = None
-        self._token = endpoint.token
         self.channel = channel
+        self.problem: PeerFault | None = None  # why it is over
+        self.dialogue = Dialogue(device, endpoint, self._step)
+        self._token = endpoint.token
         self._lost = lost
-        self._replayed = replayed
-        self._window: GrantWindow | None = None
-        self._answered = threading.Event()  # attached, or known to have failed
-        self._closing = False
+        self._happened = happened
+        self._begin = threading.Event()
+        self._made: set[Kind] = set()
+        # of each step: set when it is made, or never will be
+        self._steps = {
+            core_pb2.EVENT_DEVICE_OPENED: threading.Event(),
+            core_pb2.EVENT_DEVICE_ATTACHED: threading.Event(),
+            core_pb2.EVENT_DEVICE_REPLAYED: threading.Event(),
+        }
+        self._awaited = True  # somebody waits until the device is open
+        self._asked = self._closing = False
         self._sending = threading.Lock()
-        self._owed: set[tuple[int, int]] = set()  # replayed requests that others wait for
         name = f"{device.guest}/{device.config.name}"
         self._thread = threading.Thread(target=self._receive, name=f"session {name}", daemon=True)
 
-    def open(self) -> PeerFault | None:
-        """Attach; returns why it failed, if it did. Blocks at most ATTACH_TIMEOUT_S."""
+    @property
+    def phase(self) -> Phase:
+        """How far it has come."""
+        return self.dialogue.phase
+
+    def start(self, awaited: bool = True, window: bool = True) -> None:
+        """Open the device; unless `awaited`, a failure is told to `lost`. Does not block long."""
+        self._awaited = awaited
         try:
-            self._grant()
+            if window and not self.device.config.inline_payload:
+                self._grant()
         except (PeerFault, EnvironmentFault) as error:
-            self.channel.close()
-            if self._window:
-                self._window.close()
-            return error if isinstance(error, PeerFault) else PeerFault(str(error))
-        self._thread.start()
-        if not self._answered.wait(ATTACH_TIMEOUT_S):
-            self.close()
-            self.problem = PeerFault(f"no answer to Attach within {ATTACH_TIMEOUT_S:g} s")
-        elif self.problem:
-            self.close()
-        return self.problem
+            self._end(error if isinstance(error, PeerFault) else PeerFault(str(error)))
+        else:
+            self._thread.start()
+
+    def begin(self) -> bool:
+        """Have this incarnation serve the device, as soon as it is open; False if it is over."""
+        possible = self.dialogue.begin()
+        self._begin.set()
+        return possible
+
+    def wait_opened(self) -> PeerFault | None:
+        """Until the device is open; returns why it is not, if so. At most ATTACH_TIMEOUT_S."""
+        return self._wait(core_pb2.EVENT_DEVICE_OPENED, "Attach")
+
+    def wait_attached(self) -> PeerFault | None:
+        """Until the incarnation serves; returns why it does not. At most ATTACH_TIMEOUT_S."""
+        return self.wait_opened() or self._wait(core_pb2.EVENT_DEVICE_ATTACHED, "Begin")
+
+    def wait_replayed(self) -> bool:
+        """Until all that was in flight is done, however long that takes; False if it is over."""
+        self._steps[core_pb2.EVENT_DEVICE_REPLAYED].wait()
+        return core_pb2.EVENT_DEVICE_REPLAYED in self._made
+
+    def end(self) -> None:
+        """Say nothing more and end the stream in order; `join` tells when it is over."""
+        self._asked = True
+        self.dialogue.end()
+        self.device.ring()
+
+    def join(self, timeout_s: float) -> bool:
+        """Whether the incarnation has ended the stream too, in time."""
+        self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
+
+    def abort(self) -> None:
+        """End the exchange, without waiting. Any thread, any number of times."""
+        self._asked = self._closing = True
+        self.channel.close()
+        self._wake()
 
     def close(self) -> None:
         """End the exchange and wait until nobody touches the device on its behalf."""
-        self._closing = True
-        self.channel.close()
-        self.device.ring()
+        self.abort()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def _wait(self, step: Kind, said: str) -> PeerFault | None:
+        in_time = self._steps[step].wait(ATTACH_TIMEOUT_S)
+        if self.problem or not in_time:
+            self.close()
+        if not in_time:
+            self.problem = PeerFault(f"no answer to {said} within {ATTACH_TIMEOUT_S:g} s")
+        return self.problem
+
     def _grant(self) -> None:
-        guest, config = self.device.guest, self.device.config
-        if not config.inline_payload:
-            self._window = GrantWindow(f"{guest}/{config.name}", MAX_SLOTS, SLOT_STRIDE)
-            grant = io_pb2.Grant(epoch=self.epoch, token=self._token)
-            grant.guest, grant.device = guest, config.name
-            self.channel.grant(grant, self._window.fd)
+        guest, device = self.device.guest, self.device.config.name
+        self.dialogue.window = window = GrantWindow(f"{guest}/{device}", MAX_SLOTS, SLOT_STRIDE)
+        grant = io_pb2.Grant(epoch=self.epoch, token=self._token, guest=guest, device=device)
+        self.channel.grant(grant, window.fd)
 
     def _receive(self) -> None:
-        device = self.device
         problem = PeerFault("a bug of the core: see its log")
         try:
             for message in self.channel.exchange(self._pull()):
-                if message.HasField("completions"):
-                    device.accept(message.completions, self.epoch, self._window)
-                    if self._owed:
-                        self._settle()
-                elif message.HasField("attached"):
-                    self._adopt(message.attached)
-                elif message.HasField("config_change"):
-                    device.change_config(message.config_change.config_space)
+                self.dialogue.heard(message)
         except PeerFault as fault:
             problem = fault
         finally:
             self._end(problem)
 
     def _end(self, problem: PeerFault) -> None:
-        was_attached, self.attached = self.attached, False
-        asked, self._closing = self._closing, True
+        self.problem = problem
+        self._closing = True
         self.channel.close()
-        self.device.ring()
+        self._wake()
         with self._sending:
-            if self._window:
-                self._window.close()
-        self.device.lost()
-        if not was_attached:
-            self.problem = problem
-            self._answered.set()
-        elif not asked:
+            if self.dialogue.window:
+                self.dialogue.window.close()
+        phase = self.dialogue.close()
+        for step in self._steps.values():
+            step.set()
+        expected = phase is not Phase.ATTACHED and (self.dialogue.wanted or self._awaited)
+        if not self._asked and not expected:
             self._lost(self, str(problem))
 
-    def _adopt(self, attached: io_pb2.Attached) -> None:
-        if self.attached:
-            raise PeerFault("the service OS attached twice")
-        self.device.adopt(attached)
-        self.attached = True
-        self._answered.set()
+    def _wake(self) -> None:
+        """Have the sending thread look; whoever else waits for the doorbell looks in vain."""
+        self._begin.set()
         self.device.ring()
 
-    def _settle(self) -> None:
-        self._owed = {key for key in self._owed if self.device.log.find(*key)}
-        if not self._owed:
-            self.device.ring()
+    def _step(self, kind: Kind, count: int) -> None:
+        self._awaited = False
+        self._happened(self, kind, count)
+        self._made.add(kind)
+        if kind in self._steps:
+            self._steps[kind].set()
 
     def _pull(self) -> Iterator[io_pb2.CoreMessage]:
         """What gRPC's sending thread iterates; it is outside while one holds `_sending`."""
-        outgoing = self._outgoing()
         while True:
             with self._sending:
-                message = None if self._closing else next(outgoing, None)
+                message = self._next()
             if message is None:
                 return
             yield message
 
-    def _outgoing(self) -> Iterator[io_pb2.CoreMessage]:
-        device = self.device
-        yield self._attach()
-        yield io_pb2.CoreMessage(begin=io_pb2.Begin(state=device.state))
-        while not self.attached:
-            os.eventfd_read(device.doorbell)
-            if self._closing:
-                return
-        activation, entries = device.begin_epoch()
-        if activation:
-            yield activation
-        if entries:
-            yield from self._replay(entries)
+    def _next(self) -> io_pb2.CoreMessage | None:
+        dialogue, doorbell = self.dialogue, self.device.doorbell
         while not self._closing:
-            if control := device.next_control():
-                yield control
-            elif fresh := device.collect():
-                yield from self._batches(fresh, replay=False)
-            elif not device.listen():
-                os.eventfd_read(device.doorbell)
-
-    def _replay(self, entries: list[InFlight]) -> Iterator[io_pb2.CoreMessage]:
-        device = self.device
-        self._owed = {(e.slot, e.generation) for e in entries if e.queue not in device.parking}
-        yield from self._batches(entries, replay=True)
-        while self._owed and not self._closing:
-            if control := device.next_control():  # a reset by the guest does not wait
-                yield control
+            if message := dialogue.next_message():
+                return message
+            if dialogue.finished:
+                return None
+            if dialogue.wanted:
+                os.eventfd_read(doorbell)
             else:
-                os.eventfd_read(device.doorbell)
-        if not self._closing:
-            self._replayed(self, len(entries))
-
-    def _attach(self) -> io_pb2.CoreMessage:
-        device, config = self.device, self.device.config
-        attach = io_pb2.Attach(epoch=self.epoch, token=self._token, guest=device.guest)
-        attach.device, attach.model, attach.spec = config.name, config.model, config.spec
-        if self._window:
-            attach.window.bytes, attach.window.stride = self._window.size, self._window.stride
-        return io_pb2.CoreMessage(attach=attach)
-
-    def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
-        message, inlined = self._batch(replay), 0
-        for entry in entries:
-            inlined += self._add(message.batch, entry)
-            if len(message.batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
-                yield message
-                message, inlined = self._batch(replay), 0
-        if message.batch.requests:
-            yield message
-
-    def _batch(self, replay: bool) -> io_pb2.CoreMessage:
-        message = io_pb2.CoreMessage()
-        message.batch.epoch, message.batch.replay = self.epoch, replay
-        return message
-
-    def _add(self, batch: io_pb2.IoBatch, entry: InFlight) -> int:
-        """Put a request into a batch, its payload where it belongs; returns the bytes inlined.
-
-        Messages are filled in place: protobuf copies those that are made apart.
-        """
-        slot, generation, readable = entry.slot, entry.generation, entry.readable_bytes
-        if entry.access is not None:
-            batch.requests.add(slot=slot, generation=generation, access=entry.access)
-            return 0
-        ram, window = self.device.memory.view, self._window
-        request = batch.requests.add(
-            slot=slot,
-            generation=generation,
-            queue=entry.queue,
-            header=entry.header,
-            readable=readable,
-            writable=entry.writable_bytes,
-        )
-        if window is not None and window.fits(readable, entry.writable_bytes):
-            window.offer(slot, ram, entry.readable, entry.writable_bytes)
-            return 0
-        request.inlined = True
-        request.payload = b"".join(ram[at : at + length] for at, length in entry.readable)
-        return readable + entry.writable_bytes
+                self._begin.wait()
+        return None

@@ -52,11 +52,13 @@ class PortDevice(ServedDevice):
 
     def collect(self) -> list[InFlight]:
         with self.lock:
+            if self.held:
+                return []
             entries, self._fresh = self._fresh[:MAX_BATCH], self._fresh[MAX_BATCH:]
             return entries
 
     def listen(self) -> bool:
-        return bool(self._fresh)
+        return bool(self._fresh) and not self.held
 
     def quiesce(self, timeout_s: float) -> None:
         """See ServedDevice. Nothing to do: each access is answered anyway."""
@@ -66,6 +68,9 @@ class PortDevice(ServedDevice):
         with self.lock:
             self._closed = True
             self._changed.notify_all()
+
+    def _owes(self) -> bool:
+        return len(self.log) > len(self._fresh)
 
     def _forget_fresh(self) -> None:
         self._fresh = []

@@ -1,8 +1,8 @@
 """A device that somebody else serves: what virtio devices and legacy ports have in common.
 
 A device outlives its service OS. It keeps the in-flight log, the opaque state and the counters;
-an incarnation is one `Session` (see session.py), which pulls requests out of here with `collect`
-and puts completions back with `accept`.
+an incarnation is one session (see sessions/), which pulls requests out of here with `collect` and
+puts completions back with `accept`.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight, InflightLog
-from microhypervisor.limits import MAX_CONTROL, MAX_STATE
+from microhypervisor.limits import MAX_CONTROL, MAX_HEADER, MAX_STATE
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
@@ -47,6 +47,9 @@ class ServedDevice(ABC):
         self.log = InflightLog()
         self.state = b""
         self.served = False  # by an incarnation that attached and has not gone
+        self.held = False  # nothing new is collected; changed under the lock
+        self.patience_ms = 0  # as Attached has them
+        self.failure = b""
         self.doorbell = os.eventfd(0, os.EFD_CLOEXEC)
         self.lock = threading.Lock()
         self.parking: frozenset[int] = frozenset()  # queues that wait for the world outside
@@ -98,10 +101,14 @@ class ServedDevice(ABC):
         """Learn what the device is; PeerFault if it is not what the guest has seen already."""
         state, config = attached.state, attached.config_space
         self._check_state(state)
+        if len(attached.failure) > MAX_HEADER:
+            raise PeerFault(f"device {self.config.name}: {len(attached.failure)} bytes of failure")
         shape = io_pb2.Attached()
         shape.CopyFrom(attached)
         shape.ClearField("state")
         shape.ClearField("config_space")
+        shape.ClearField("patience_ms")
+        shape.ClearField("failure")
         if self._shape is None:
             self._describe(attached)
             self._shape = shape
@@ -109,7 +116,17 @@ class ServedDevice(ABC):
             raise PeerFault(f"device {self.config.name} is not what the guest has seen before")
         elif config != self._config_space():
             self.change_config(config)
-        self.state = state
+        self.state, self.held = state, False
+        self.patience_ms, self.failure = attached.patience_ms, attached.failure
+
+    def description(self) -> io_pb2.Attached | None:
+        """What an incarnation would say that changes nothing; None before the first has said it."""
+        if self._shape is None:
+            return None
+        said = io_pb2.Attached(state=self.state, config_space=self._config_space())
+        said.patience_ms, said.failure = self.patience_ms, self.failure
+        said.MergeFrom(self._shape)
+        return said
 
     def _config_space(self) -> bytes:
         """As the guest sees it now."""
@@ -127,7 +144,7 @@ class ServedDevice(ABC):
 
     @abstractmethod
     def collect(self) -> list[InFlight]:
-        """New requests, logged as in flight; at most MAX_BATCH."""
+        """New requests, logged as in flight; at most MAX_BATCH, and none while held."""
 
     def change_config(self, config_space: bytes) -> None:
         """The service OS changed the configuration space; PeerFault where there is none."""
@@ -145,8 +162,8 @@ class ServedDevice(ABC):
     def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
         """Give results to the guest, under the lock; whether it wants an interrupt."""
 
-    def accept(self, message: io_pb2.Completions, epoch: int, window: GrantWindow | None) -> None:
-        """Check what a service OS says is done and give it to the guest.
+    def accept(self, message: io_pb2.Completions, epoch: int, window: GrantWindow | None) -> int:
+        """Check what a service OS says is done and give it to the guest; how many requests it was.
 
         Anything of another epoch, slot or generation, or longer than what was writable, is
         dropped and counted.
@@ -155,7 +172,7 @@ class ServedDevice(ABC):
         with self.lock:
             if message.epoch != epoch:
                 status.dropped += max(1, len(message.completions))
-                return
+                return 0
             if message.HasField("state"):
                 self._check_state(message.state)
                 self.state = message.state
@@ -176,10 +193,32 @@ class ServedDevice(ABC):
             if interrupt or message.interrupt:
                 status.interrupts += 1
                 self._interrupt()
-            if log.idle:
+            if log.idle or self.held:
                 self._drained.notify_all()
         if log.settled and not settled:
             self.ring()
+        return len(done)
+
+    def owes(self) -> bool:
+        """Whether an incarnation has requests, other than of those that park, to answer."""
+        if self.log.idle:
+            return False
+        with self.lock:
+            return self._owes()
+
+    def _owes(self) -> bool:
+        return self.log.owes(self.parking)
+
+    def hold(self, on: bool) -> None:
+        """Collect nothing more, until an incarnation attaches or this is undone."""
+        with self.lock:
+            self.held = on
+        self.ring()
+
+    def wait_answered(self, gone: Callable[[], bool], timeout_s: float) -> bool:
+        """Of a held device: whether all that `owes` tells of is answered, or can never be."""
+        with self.lock:
+            return self._drained.wait_for(lambda: gone() or not self._owes(), timeout_s)
 
     def lost(self) -> None:
         """The incarnation that served it is gone."""

@@ -52,7 +52,8 @@ class VirtioDevice(ServedDevice):
         """See ServedDevice. A guest that breaks a rule has its device stopped instead."""
         with self.lock:
             entries: list[InFlight] = []
-            if not self.transport.live or not self.log.settled or self._control:
+            live = self.transport.live and not self.held
+            if not live or not self.log.settled or self._control:
                 return entries  # what the guest did before is told before
             for queue in self._queues:
                 if queue.enabled and len(entries) < MAX_BATCH:
@@ -71,7 +72,7 @@ class VirtioDevice(ServedDevice):
 
     def listen(self) -> bool:
         with self.lock:
-            if not self.transport.live or not self.log.settled:
+            if not self.transport.live or not self.log.settled or self.held:
                 return False
             asked = [queue.listen() for queue in self._queues if queue.enabled]  # all of them
             return any(asked)

@@ -43,10 +43,16 @@ def eventually(holds):
 
 
 class ScriptedService:
-    """One incarnation. `answer` to Begin: Attached, a text that refuses, or nothing at all."""
+    """One incarnation. `answer` to Begin: Attached, a text that refuses, or nothing at all.
 
-    def __init__(self, epoch, answer):
+    `opens` is what it answers to Attach in the same way; True stands for Opened.
+    """
+
+    def __init__(self, epoch, answer, opens=True):
         self.epoch = epoch
+        self.opens = opens
+        self.ended = threading.Event()  # the core has ended the stream in order
+        self.stays = False  # and this side does not
         self.attach = None
         self.begin = None
         self.granted = None
@@ -83,7 +89,10 @@ class ScriptedService:
         for message in outgoing:
             if message.HasField("attach"):
                 self.attach = message.attach
-                self.say(opened=io_pb2.Opened())
+                if self.opens is True:
+                    self.say(opened=io_pb2.Opened())
+                elif self.opens:
+                    self._outbox.put(self.opens)
             elif message.HasField("begin"):
                 self.begin = message.begin
                 if isinstance(self._answer, io_pb2.Attached):
@@ -92,6 +101,9 @@ class ScriptedService:
                     self._outbox.put(self._answer)
             else:
                 self._inbox.put(message)
+        self.ended.set()
+        if not self.stays:
+            self._outbox.put("the service OS ended the stream")
 
     def take(self):
         """The next message of the core, after Attach."""
@@ -166,6 +178,7 @@ class Served:
         self.device.wire_interrupt(lambda: self.pulses.put(None))
         self.losses = queue.SimpleQueue()
         self.replays = queue.SimpleQueue()
+        self.steps = queue.SimpleQueue()  # all others, as kinds of events
         self.epoch = 0
         self.session = None
         self.services = []
@@ -184,9 +197,17 @@ class Served:
             endpoint,
             service,
             lambda _, problem: self.losses.put(problem),
-            lambda _, count: self.replays.put(count),
+            lambda _, kind, count: self._step(kind, count),
         )
-        return str(self.session.open() or "")
+        self.session.begin()
+        self.session.start()
+        return str(self.session.wait_attached() or "")
+
+    def _step(self, kind, count):
+        if kind == core_pb2.EVENT_DEVICE_REPLAYED:
+            self.replays.put(count)
+        else:
+            self.steps.put(kind)
 
     def attach(self, answer=None):
         """The next incarnation, attached."""

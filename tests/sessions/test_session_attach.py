@@ -6,6 +6,7 @@ from microhypervisor.limits import MAX_STATE
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
 from sessions import session
+from sessions.dialogue import Phase
 from tests.sessions.service import CONFIG, FEATURE, HEADER, described, running, slots
 
 OTHERS = [
@@ -27,7 +28,7 @@ def test_another_device_than_before_is_refused_and_the_right_one_is_not(rig, ans
     rig.lose(first)
     for _ in range(2):
         assert rig.open(answer)
-        assert not rig.session.attached
+        assert rig.session.phase is Phase.OVER
     third = rig.attach()
     third.take_control("activate")
     assert slots(third.take_batch(replay=True)) == [0]
@@ -93,9 +94,10 @@ def test_a_refusal_is_passed_on_in_its_own_words(rig):
     rig.attach()
 
 
-def test_a_service_os_that_does_not_answer_attach_has_failed(rig, monkeypatch):
+@pytest.mark.parametrize(("said", "opens"), [("Attach", False), ("Begin", True)])
+def test_a_service_os_that_does_not_answer_has_failed(rig, monkeypatch, said, opens):
     monkeypatch.setattr(session, "ATTACH_TIMEOUT_S", 0.05)
-    assert rig.open(False) == "no answer to Attach within 0.05 s"
+    assert rig.open(False, opens=opens) == f"no answer to {said} within 0.05 s"
     monkeypatch.undo()
     rig.attach()
 

@@ -1,0 +1,282 @@
+"""One service OS as the core knows it: its devices, who serves each, who stands by to.
+
+Changes are made one at a time, under `changing`, which may be held for as long as an incarnation
+takes to answer. Whoever announces the next incarnation does not wait for one that is gone: what is
+being done with that is ended first, so that whoever waits for its answers has none at once.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from microhypervisor.devices.served import ServedDevice
+from microhypervisor.errors import PeerFault, Refusal
+from microhypervisor.events import EventLog
+from protos import core_pb2
+from sessions.dialogue import Kind, Phase
+from sessions.session import Session
+from sessions.telling import about
+
+CLOSING_S = 1.0  # for the drivers of a released incarnation, at least
+FAILING_EPOCH = 0  # of the core itself; a service OS's is greater
+
+Problems = list[tuple[ServedDevice, PeerFault | None]]
+Make = Callable[[ServedDevice, core_pb2.ServiceEndpoint], Session]
+
+
+@dataclass(eq=False, slots=True)
+class Attachment:
+    """A device and its sessions; `failing` is why the core itself serves it."""
+
+    device: ServedDevice
+    active: Session | None = None
+    standby: Session | None = None
+    failing: str = ""
+
+    @property
+    def name(self) -> str:
+        """As an operator says it."""
+        return f"{self.device.guest}/{self.device.config.name}"
+
+    @property
+    def serving(self) -> Session | None:
+        """The session with the incarnation that serves it now."""
+        active = self.active
+        attached = active and active.phase is Phase.ATTACHED and not self.failing
+        return active if attached else None
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether another incarnation has it open."""
+        return self.standby is not None and self.standby.phase is Phase.OPENED
+
+
+class Service:
+    """All incarnations of one service OS.
+
+    `make` gives a session with an incarnation, not yet started, `fail` one with the core itself.
+    """
+
+    def __init__(self, name: str, events: EventLog, make: Make, fail: Make) -> None:
+        self.name = name
+        self.changing = threading.Lock()
+        self._events = events
+        self._make = make
+        self._fail = fail
+        self._newest = 0  # epoch that serves, or served last
+        self._active: core_pb2.ServiceEndpoint | None = None
+        self._standby: core_pb2.ServiceEndpoint | None = None
+        self._announced: core_pb2.ServiceEndpoint | None = None  # the last to stand by
+        self._attachments: dict[ServedDevice, Attachment] = {}
+        self._lock = threading.Lock()  # of the attachments and epochs; held for no answer
+
+    @property
+    def attachments(self) -> list[Attachment]:
+        """In the order of the devices' creation."""
+        return list(self._attachments.copy().values())
+
+    def find(self, device: ServedDevice) -> Attachment | None:
+        """Of a device, if it is one of this service OS."""
+        return self._attachments.get(device)
+
+    def prepare(self, endpoint: core_pb2.ServiceEndpoint) -> Problems:
+        """Open every device there; returns each with its problem, if any."""
+        with self._lock:
+            self._check(endpoint)
+            self._announced = endpoint
+            self._abort(lambda a: [a.standby])
+        with self.changing:
+            for a in self.attachments:
+                _close(a.standby)
+            with self._lock:
+                self._check(endpoint)
+                if self._announced is not endpoint:
+                    raise PeerFault(f"epoch {endpoint.epoch}: another one is to stand by")
+                self._standby = endpoint
+                made = [self._stand_by(a, endpoint) for a in self.attachments]
+            for session in made:
+                session.start()
+            opened = [(session.device, session.wait_opened()) for session in made]
+            count = sum(not problem for _, problem in opened)
+            self._tell(core_pb2.EVENT_SERVICE_PREPARED, endpoint.epoch, count)
+            return opened
+
+    def connect(self, endpoint: core_pb2.ServiceEndpoint) -> tuple[Problems, str]:
+        """Have it serve all devices but those withheld; each with its problem, and the guilty."""
+        epoch = endpoint.epoch
+        with self._lock:
+            self._check(endpoint)
+            self._newest = epoch
+            self._abort(lambda a: [a.active, a.standby], below=epoch)
+        with self.changing:
+            if self._newest != epoch:
+                raise PeerFault(f"epoch {epoch} is not after {self._newest}")
+            self._active = endpoint
+            if self._standby and self._standby.epoch <= epoch:
+                self._standby = None
+            self._tell(core_pb2.EVENT_SERVICE_CONNECTED, epoch)
+            wanted = [a for a in self.attachments if a.name not in endpoint.withheld]
+            for a in self.attachments:
+                self._leave(a, epoch, a in wanted)
+            if endpoint.one_by_one:
+                return self._in_turn(wanted, endpoint)
+            warm_first = sorted(wanted, key=lambda a: a.standby is None)
+            begun = [self._promote(a, endpoint) for a in warm_first]
+            return [(session.device, session.wait_attached()) for session in begun], ""
+
+    def add(self, device: ServedDevice) -> None:
+        """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
+        with self.changing:
+            if self._active is None:
+                missing = f"service {self.name} is not connected"
+                raise PeerFault(missing, Refusal.NOT_CONNECTED)
+            a = self._attachments[device] = Attachment(device)
+            problem = self._promote(a, self._active).wait_attached()
+            if problem:
+                self._forget(device)
+                raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
+            if self._standby:
+                self._stand_by(a, self._standby).start(awaited=False)
+
+    def remove(self, device: ServedDevice) -> None:
+        """The device is no more."""
+        with self.changing:
+            self._forget(device)
+
+    def release(self, patience_ms: int) -> None:
+        """Take every device from the incarnation that serves, or none and PeerFault if too late."""
+        deadline = time.monotonic() + patience_ms / 1000
+        with self.changing:
+            if self._active is None:
+                missing = f"service {self.name} is not connected"
+                raise PeerFault(missing, Refusal.NOT_CONNECTED)
+            serving = [a for a in self.attachments if a.serving]
+            self._drain(serving, patience_ms, deadline)
+            epoch, self._active = self._active.epoch, None
+            ending = [(a, a.active) for a in serving if a.active]
+            for _, session in ending:
+                session.end()
+            deadline = max(deadline, time.monotonic() + CLOSING_S)
+            stuck = [a for a, s in ending if not s.join(deadline - time.monotonic())]
+            for a, session in ending:
+                session.close()
+                a.active = None
+            for a in stuck:
+                lost = core_pb2.EVENT_DEVICE_LOST
+                self._events.emit(about(lost, a.device, epoch, "its driver does not close"))
+            if stuck:
+                text = f"device {stuck[0].name} is not closed in time: end the incarnation"
+                raise PeerFault(text, Refusal.TOO_LATE)
+            self._tell(core_pb2.EVENT_SERVICE_RELEASED, epoch)
+
+    def fail(self, names: list[str], reason: str) -> int:
+        """Have the core fail the requests of these devices, or of all that nobody serves."""
+        with self.changing:
+            known = {a.name: a for a in self.attachments}
+            if unknown := set(names) - known.keys():
+                text = f"service {self.name} has no device {min(unknown)}"
+                raise PeerFault(text, Refusal.NOT_FOUND)
+            unserved = [a.name for a in known.values() if not a.serving]
+            chosen = [known[name] for name in names or unserved]
+            for a in chosen:
+                self._serve_failures(a, reason)
+            return len(chosen)
+
+    def _check(self, endpoint: core_pb2.ServiceEndpoint) -> None:
+        if endpoint.epoch <= self._newest:
+            raise PeerFault(f"epoch {endpoint.epoch} is not after {self._newest}")
+
+    def _abort(self, which: Callable[[Attachment], list[Session | None]], below: int = 0) -> None:
+        """End sessions with incarnations that are no more, so that nobody waits for them."""
+        for a in self._attachments.values():
+            for session in which(a):
+                if session and FAILING_EPOCH < session.epoch < (below or session.epoch + 1):
+                    session.abort()
+
+    def _forget(self, device: ServedDevice) -> None:
+        with self._lock:
+            a = self._attachments.pop(device, None)
+        if a:
+            _close(a.active)
+            _close(a.standby)
+
+    def _leave(self, a: Attachment, epoch: int, wanted: bool) -> None:
+        """Close what is over with a new incarnation."""
+        if wanted or not a.failing:
+            _close(a.active)
+            a.active, a.failing = None, ""
+        if a.standby and (a.standby.epoch < epoch or (a.standby.epoch == epoch and not wanted)):
+            a.standby.close()
+            a.standby = None
+
+    def _stand_by(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
+        a.standby = self._make(a.device, endpoint)
+        return a.standby
+
+    def _promote(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
+        """The session that was opened before, or a new one; begun in any case."""
+        ready = a.standby
+        if ready and ready.epoch == endpoint.epoch:
+            a.active, a.standby = ready, None
+            if ready.begin():
+                return ready
+            ready.close()
+        session = a.active = self._make(a.device, endpoint)
+        session.begin()
+        session.start()
+        return session
+
+    def _in_turn(
+        self, wanted: list[Attachment], endpoint: core_pb2.ServiceEndpoint
+    ) -> tuple[Problems, str]:
+        results: Problems = []
+        for turn, a in enumerate(wanted):
+            session = self._promote(a, endpoint)
+            problem = session.wait_attached()
+            died = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
+            if problem is None and not session.wait_replayed():
+                problem, died = session.problem, True
+            results.append((a.device, problem))
+            if died:
+                rest = PeerFault(f"the incarnation broke off with device {a.name}")
+                return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name
+        return results, ""
+
+    def _drain(self, serving: list[Attachment], patience_ms: int, deadline: float) -> None:
+        for a in serving:
+            a.device.hold(True)
+        for a in serving:
+            timeout_s = deadline - time.monotonic()
+            if not a.device.wait_answered(partial(_unserved, a), timeout_s):
+                for held in serving:
+                    held.device.hold(False)
+                text = f"device {a.name} still has requests in flight after {patience_ms} ms"
+                raise PeerFault(text, Refusal.TOO_LATE)
+
+    def _serve_failures(self, a: Attachment, reason: str) -> None:
+        known, a.failing = a.failing, reason
+        if known:
+            return
+        session = self._fail(a.device, core_pb2.ServiceEndpoint(epoch=FAILING_EPOCH))
+        _close(a.active)
+        a.active = session
+        session.begin()
+        session.start(window=False)
+        if problem := session.wait_attached():
+            raise problem
+        self._events.emit(about(core_pb2.EVENT_DEVICE_FAILING, a.device, 0, reason))
+
+    def _tell(self, kind: Kind, epoch: int, count: int = 0) -> None:
+        event = core_pb2.Event(kind=kind, service=self.name, epoch=epoch, count=count)
+        self._events.emit(event)
+
+
+def _unserved(a: Attachment) -> bool:
+    return a.serving is None
+
+
+def _close(session: Session | None) -> None:
+    if session:
+        session.close()
