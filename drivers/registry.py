@@ -4,10 +4,10 @@ The drivers that come with splitvisor stand there beside anyone else's; none is 
 """
 
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from drivers.installed import entry_points, load
 from drivers.interface import Claim, DriverError, Keep, SpecError
 from drivers.options import fill, nearest
 from drivers.spec import parse
@@ -27,12 +27,10 @@ def find(kind: str, name: str) -> type[Any]:
     if name not in found:
         raise SpecError(f"no {kind} driver {name!r}{nearest(name, found)}")
     try:
-        loaded: type[Any] = found[name].load()
+        loaded: type[Any] = load(found[name])
     except Exception as error:
-        value = found[name].value
-        raise DriverError(
-            f"{kind} driver {name!r} ({value}) cannot be loaded: {type(error).__name__}: {error}"
-        ) from None
+        what = f"{kind} driver {name!r} ({found[name]})"
+        raise DriverError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from None
     return loaded
 
 
@@ -60,10 +58,10 @@ def _prepare(kind: str, spec_text: str, keep: Keep) -> tuple[type[Any], Any]:
     return driver, fill(driver.Options, spec.options, f"{kind} driver {spec.driver!r}", keep)
 
 
-def _found(kind: str) -> dict[str, EntryPoint]:
+def _found(kind: str) -> dict[str, str]:
     prefix = f"{kind}."
     return {
-        entry.name.removeprefix(prefix): entry
-        for entry in entry_points(group=GROUP)
-        if entry.name.startswith(prefix)
+        name.removeprefix(prefix): value
+        for name, value in entry_points(GROUP).items()
+        if name.startswith(prefix)
     }

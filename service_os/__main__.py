@@ -1,127 +1,16 @@
 """The service OS: `python -m service_os --name NAME --epoch N --listen PATH --grants PATH`.
 
-trio owns the structure (grants, signals, start and end); the gRPC server and its pool of threads
-carry the guests' I/O. The token comes in the environment, where other users cannot read it.
-
-SIGTERM ends it in order: streams are closed, and with them the drivers, flushed. If its parent
-dies, it is killed: nobody would be left to say that it is dead, and nothing may be replayed before.
+A standby is started after every death, on CPUs that guests want, and what it has in memory takes
+time to reap. So it imports no more than serving needs.
 """
 
-import argparse
-import contextlib
-import ctypes
-import gc
-import os
-import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import trio
+from service_os.later import postpone
 
-from service_os.grants import GrantServer, Windows
-from service_os.server import serve_io
-from service_os.session import Sessions
+postpone("asyncio", "grpc.aio", "google.protobuf.internal.python_message", "inspect")
 
-MISUSE = 2
-PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
-PATH_BYTES = 107  # sun_path of unix(7), without the final zero
-GRANT_BACKLOG = 64
-PRIVATE = 0o600
-
-
-class StartError(Exception):
-    """It cannot start: one line that names the thing and the cure."""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM; the exit status."""
-    parser = argparse.ArgumentParser(prog="service_os", description="Serves the I/O of guests.")
-    parser.add_argument("--name", required=True, help="of this service OS")
-    parser.add_argument("--epoch", required=True, type=int, help="number of this incarnation")
-    parser.add_argument("--listen", required=True, type=Path, help="socket for DeviceIo")
-    parser.add_argument("--grants", required=True, type=Path, help="socket for grant windows")
-    parser.add_argument("--ready-fd", type=int, help="gets one byte when it serves")
-    options = parser.parse_args(arguments)
-    try:
-        gc.freeze()  # what is imported stays, and need not be looked through again and again
-        trio.run(_serve, options)
-    except StartError as error:
-        print(f"service OS {options.name}: {error}", file=sys.stderr)
-        return MISUSE
-    return 0
-
-
-async def _serve(options: argparse.Namespace) -> None:
-    token = os.environ.get("SPLITVISOR_TOKEN", "")
-    if not token:
-        raise StartError("no token: set SPLITVISOR_TOKEN")
-    run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
-    _belong_to_parent()
-    windows = Windows()
-    sessions = Sessions(windows, options.epoch, token, run_dir)
-    with (
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        _listener(options.grants) as listener,
-        _serving(sessions, options.listen) as stop,
-    ):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(GrantServer(windows, options.epoch, token).serve, listener)
-            _say_ready(options.ready_fd)
-            await anext(signals)
-            await trio.to_thread.run_sync(stop)
-            nursery.cancel_scope.cancel()
-
-
-def _belong_to_parent() -> None:
-    """Die with the parent, and be out of reach of the terminal's signals."""
-    parent = os.getppid()
-    with contextlib.suppress(PermissionError):  # already the leader of a process group
-        os.setsid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        raise StartError("the process that started it has gone")
-
-
-@contextlib.contextmanager
-def _serving(sessions: Sessions, path: Path) -> Iterator[Callable[[], None]]:
-    _check_length(path)
-    try:
-        stop = serve_io(sessions, path)
-    except RuntimeError:
-        raise StartError(f"cannot listen at {path}: is its directory there and writable?") from None
-    path.chmod(PRIVATE)
-    yield stop
-    path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _listener(path: Path) -> Iterator[trio.socket.SocketType]:
-    _check_length(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        try:
-            listener.bind(os.fspath(path))
-        except OSError as error:
-            raise StartError(f"cannot listen at {path}: {error.strerror}") from None
-        try:
-            path.chmod(PRIVATE)
-            listener.listen(GRANT_BACKLOG)
-            yield trio.socket.from_stdlib_socket(listener)
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _check_length(path: Path) -> None:
-    if len(os.fsencode(path)) > PATH_BYTES:
-        raise StartError(f"socket path {path} is longer than {PATH_BYTES} bytes: use a shorter one")
-
-
-def _say_ready(fd: int | None) -> None:
-    if fd is not None:
-        os.write(fd, b"1")
-        os.close(fd)
-
+from service_os.process import main  # noqa: E402  # only now, see above
 
 if __name__ == "__main__":
     sys.exit(main())

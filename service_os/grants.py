@@ -10,11 +10,10 @@ import fcntl
 import hmac
 import mmap
 import os
+import select
 import socket
 import threading
 from collections.abc import Sequence
-
-import trio
 
 from protos.io_pb2 import Grant
 
@@ -62,28 +61,46 @@ class GrantServer:
         self._epoch = epoch
         self._token = token.encode()
 
-    async def serve(self, listener: trio.socket.SocketType) -> None:
-        """Accept on a listening socket until cancelled."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                connection, _ = await listener.accept()
-                nursery.start_soon(self._receive, connection)
+    def serve(self, listener: socket.socket) -> None:
+        """Take what arrives at a listening socket until that is shut down."""
+        peers: dict[int, socket.socket] = {}
+        try:
+            self._serve(listener, peers)
+        finally:
+            for peer in peers.values():
+                peer.close()
 
-    async def _receive(self, connection: trio.socket.SocketType) -> None:
-        with connection:
-            while True:
-                space = socket.CMSG_SPACE(FDS * array.array("i").itemsize)
-                try:
-                    data, ancillary, _, _ = await connection.recvmsg(PACKET_BYTES, space)
-                except ConnectionError:
-                    return
-                fds = _descriptors(ancillary)
-                try:
-                    if not data or not self._accept(data, fds):
+    def _serve(self, listener: socket.socket, peers: dict[int, socket.socket]) -> None:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd not in peers:
+                    try:
+                        peer, _ = listener.accept()
+                    except OSError:
                         return
-                finally:
-                    for fd in fds:
-                        os.close(fd)
+                    peers[peer.fileno()] = peer
+                    poll.register(peer, select.POLLIN)
+                elif not self._receive(peers[fd]):
+                    poll.unregister(fd)
+                    peers.pop(fd).close()
+
+    def _receive(self, peer: socket.socket) -> bool:
+        """Take the packet that waits; False if there will be no more that is to be listened to."""
+        space = socket.CMSG_SPACE(FDS * array.array("i").itemsize)
+        try:
+            data, ancillary, _, _ = peer.recvmsg(PACKET_BYTES, space, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        fds = _descriptors(ancillary)
+        try:
+            return bool(data) and self._accept(data, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _accept(self, data: bytes, fds: Sequence[int]) -> bool:
         """False if the sender is not to be listened to any more."""
