@@ -27,10 +27,8 @@ KINDS = {
     "raise": "a device's thread raises an exception",
     "swap": "an upgrade: all devices move to a fresh service OS, in order",
 }
-USUAL = ("kill", "kill-standby", "kill-both", "kill-recovery", "stop", "hang", "spin", "slow")
-USUAL += ("garble", "drop", "leak", "exit", "raise", "swap", "zombie")
-
-_SIGNALS = ("kill", "stop", "zombie")
+_NOWHERE = ("swap", "kill-both", "kill-standby")  # at no failpoint
+_SIGNALS = ("kill", "stop", "zombie")  # sometimes at none
 _REQUEST_POINTS = ("before-execute", "after-execute")  # passed once for each request
 _POINTS = {
     "zombie": ("after-receive", "before-execute", "after-execute", "mid-batch"),
@@ -74,7 +72,7 @@ def injection(plan: Plan, seed: int, number: int) -> Injection:
     kind = random.choice(plan.kinds)
     wait, guest = random.random(), random.randrange(plan.guests)
     device = random.choices(("disk0", "hvc0", "rng0"), (6, 1, 1))[0]
-    if kind in _SIGNALS and random.random() < 0.4 or kind in ("swap", "kill-both", "kill-standby"):
+    if kind in _NOWHERE or (kind in _SIGNALS and random.random() < 0.4):
         return Injection(number, kind, wait, guest, device)
     if kind in ("zombie", "leak", "slow", "kill-recovery"):
         device = "disk0"

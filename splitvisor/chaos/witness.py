@@ -46,6 +46,8 @@ def hear(events: Iterable[Event], aimed: Mapping[Incarnation, str]) -> Testimony
                 said.begun[event.service] = event
                 if incarnation not in aimed:
                     said.false.append(f"false failover: {event}")
+            case "start-failed" if incarnation not in aimed:
+                said.false.append(f"a recovery failed for nothing: {event}")
             case "standby-lost":
                 said.standbys_lost += 1
                 if incarnation not in aimed:

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from splitvisor.cli.balloon import balloon
+from splitvisor.cli.chaos import chaos
 from splitvisor.cli.demo import demo
 from splitvisor.cli.events import events
 from splitvisor.cli.fault import fault
@@ -75,7 +76,7 @@ def cli(context: click.Context, run_root: Path | None) -> None:
 
 for command in (
     *(run, up, ps, stop, sched, balloon, events, service, fault),
-    *(demo, simulate_schedule),
+    *(demo, chaos, simulate_schedule),
 ):
     cli.add_command(command)
 

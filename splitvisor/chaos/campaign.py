@@ -1,0 +1,106 @@
+"""A campaign: round after round, each a machine of its own under its share of the faults.
+
+Rounds of a minute, because a disk that is judged from outside so often shows where in a long
+campaign something went wrong. The seed of a round is the campaign's plus its number, so a round
+can be had alone.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from splitvisor.chaos.judgement import judge
+from splitvisor.chaos.plan import Disk, Plan
+from splitvisor.chaos.round import Round
+from splitvisor.chaos.tally import Tally
+from splitvisor.chaos.witness import Testimony
+from splitvisor.checks.clock import cycles_per_second
+from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.testbed import Testbed
+
+ROUND = 60.0  # seconds
+TO_A_CUT = (1.5, 6.0)  # seconds of a round that ends with a loss of power
+SHORTEST = 1.5  # of a round, however little time is left
+
+# Told about once a second: the sums of all rounds before, and the events of this one.
+Progress = Callable[[Tally, Testimony], None]
+
+
+class Campaign:
+    """Files of round n are in the folder `round-n`; those of rounds in which all is well go."""
+
+    def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
+        self.tally = Tally()
+        self._plan = plan
+        self._folder = folder
+        self._progress = progress
+        self._began = time.monotonic()
+        self._hz = cycles_per_second()
+
+    def run(self) -> Tally:
+        """All rounds, until the time is over, enough was done, or something is wrong.
+
+        UserError if the machine cannot be what the plan asks for.
+        """
+        tally = self.tally
+        while not tally.problems and not tally.interrupted and not self._enough():
+            left = self._plan.seconds - self._elapsed()
+            if left < SHORTEST and tally.rounds:
+                break
+            self._round(self._length(max(left, SHORTEST)))
+            tally.seconds = self._elapsed()
+        return tally
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+    def _enough(self) -> bool:
+        plan, tally = self._plan, self.tally
+        done = tally.recoveries >= plan.recoveries and tally.zombies >= plan.zombies
+        return plan.has_goal and done
+
+    def _length(self, left: float) -> float:
+        """Seconds of the next round."""
+        if self._plan.disk is Disk.POWERCUT:
+            return min(Random(self._plan.seed + self.tally.rounds).uniform(*TO_A_CUT), left)
+        return left if left < 2 * ROUND else ROUND
+
+    def _round(self, seconds: float) -> None:
+        tally, seed = self.tally, self._plan.seed + self.tally.rounds
+        folder = self._folder / f"round-{tally.rounds}"
+        folder.mkdir(parents=True)
+        tally.rounds += 1
+        problems: list[str] = []
+        try:
+            with Testbed(folder, self._plan.cpu) as bed:
+                problems += self._disturb(Round(self._plan, bed, seed, seconds, self._hz))
+        except MachineFailure as problem:
+            problems.append(str(problem))
+        if problems:
+            tally.failed_seed, tally.failed_seconds = seed, seconds
+            tally.problems += problems
+
+    def _disturb(self, this: Round) -> list[str]:
+        """Run a round and add it to the sums; what is wrong with it."""
+        tally = self.tally
+        try:
+            this.run(lambda one: self._progress(tally, one.testimony()))
+        except KeyboardInterrupt:
+            tally.interrupted = True
+        said, injector = this.conclude(), this.injector
+        tally.done += injector.done
+        tally.idle += injector.idle
+        tally.refused += injector.refused
+        tally.zombies += injector.zombies
+        tally.zombies_alive += injector.zombies_alive
+        tally.outages += said.outages
+        tally.standbys_lost += said.standbys_lost
+        logs = []
+        for remains in this.remains():
+            log, problems = judge(remains)
+            this.problems += problems
+            logs += [log] if log else []
+        tally.hear(logs)
+        tally.power_cuts += self._plan.disk is Disk.POWERCUT and not tally.interrupted
+        return this.problems

@@ -1,0 +1,172 @@
+"""Carries the faults of a schedule out on a machine, and remembers at whom each was aimed."""
+
+import os
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+
+from protos import operator_pb2 as operator
+from splitvisor.chaos.plan import Plan
+from splitvisor.chaos.schedule import Injection
+from splitvisor.chaos.witness import Incarnation
+from splitvisor.testing.events import Event
+from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.machine import Machine
+
+BITE = 3.0  # seconds for a failpoint to be passed; storm passes most of them within milliseconds
+RECOVERY = 30.0
+OVERWRITTEN = 64  # requests after a failover until a zombie's blocks count as written by others
+RECENT = 500  # events among which a death is looked for
+LONGEST_WAIT = 0.04  # after a standby is ready
+_LOST = ("fenced", "standby-lost", "start-failed")
+_HARMLESS = ("slow", "leak", "swap", "kill-standby")
+_FROM_WITHIN = {"zombie": "stop"}  # kinds by another name
+
+
+class Injector:
+    """One machine's worth of faults."""
+
+    def __init__(self, plan: Plan, machine: Machine) -> None:
+        self.aimed: dict[Incarnation, str] = {}
+        self.done: Counter[str] = Counter()  # by kind
+        self.idle: Counter[str] = Counter()  # that met nothing, by kind
+        self.refused: list[str] = []
+        self.zombies = 0
+        self.zombies_alive = 0  # that were still there to be continued
+        self._plan = plan
+        self._machine = machine
+
+    def carry_out(self, fault: Injection) -> None:
+        """Inject it; unless faults come at fixed times, wait for what comes of it."""
+        service = self._plan.server(fault.guest)
+        before = self._machine.service(service)
+        try:
+            with _Handle(before.pid) as handle:
+                targets = self._inject(fault, service, before)
+                self.done[fault.kind] += 1
+                if fault.kind == "zombie":
+                    self._zombie(fault, service, targets, handle)
+                elif self._plan.every is None and fault.kind not in _HARMLESS:
+                    self._await(fault, service, targets)
+        except MachineFailure as problem:
+            self._machine.status()  # raises if the machine is what failed
+            self.refused.append(f"{fault}: {problem}")
+
+    def _inject(
+        self, fault: Injection, service: str, before: operator.ServiceStatus
+    ) -> list[Incarnation]:
+        """Inject it; whom it was aimed at."""
+        standby = before.standby.state == operator.STANDBY_READY
+        match fault.kind:
+            case "swap":
+                self._machine.upgrade(service)
+                return []
+            case "kill-standby":
+                return [self._signal(fault.kind, service, True)] if standby else []
+            case "kill-both" | "kill-recovery" if not standby:
+                return [self._signal(fault.kind, service, False)]
+            case "kill-both":
+                return [self._signal(fault.kind, service, s) for s in (True, False)]
+            case "kill-recovery":
+                armed = self._fail(fault, "kill", service, True)
+                return [armed, self._signal(fault.kind, service, False)]
+        action = _FROM_WITHIN.get(fault.kind, fault.kind)
+        if not fault.at:
+            return [self._signal(fault.kind, service, False, action)]
+        return [self._fail(fault, action, service, False)]
+
+    def _signal(self, kind: str, service: str, standby: bool, action: str = "kill") -> Incarnation:
+        return self._aim(
+            kind, service, self._machine.fault(action, service=service, standby=standby)
+        )
+
+    def _fail(self, fault: Injection, action: str, service: str, standby: bool) -> Incarnation:
+        reply = self._machine.fault(
+            action,
+            at=fault.at,
+            device=f"{self._plan.guest_names()[fault.guest]}/{fault.device}",
+            service=service,
+            standby=standby,
+            nth=fault.nth,
+            by=fault.by,
+            size=fault.size,
+            how=fault.how,
+            seed=fault.number,
+        )
+        return self._aim(fault.kind, service, reply)
+
+    def _aim(self, kind: str, service: str, reply: operator.FaultReply) -> Incarnation:
+        incarnation = (service, reply.epoch)
+        if kind not in ("slow", "leak"):
+            self.aimed[incarnation] = kind
+        return incarnation
+
+    def _await(self, fault: Injection, service: str, targets: list[Incarnation]) -> bool:
+        """Until all that were aimed at are dead, and another one serves; whether that came."""
+        for target in targets:
+            if not self._machine.story.wait(partial(self._lost, target), BITE):
+                self.idle[fault.kind] += 1
+                self._machine.clear_faults(service)
+                return False
+        self._machine.wait_until("the recovery", lambda: self._serves(service) or None, RECOVERY)
+        return True
+
+    def _lost(self, incarnation: Incarnation) -> Event | None:
+        """How it was told that it is dead."""
+        recent = self._machine.story.events[-RECENT:]
+        told = ((event.service, event.epoch) == incarnation for event in recent)
+        return next(
+            (e for e, its in zip(recent, told, strict=True) if its and e.kind in _LOST), None
+        )
+
+    def _serves(self, service: str) -> bool:
+        return self._machine.service(service).state == operator.SERVICE_SERVING
+
+    def _zombie(
+        self, fault: Injection, service: str, targets: list[Incarnation], handle: "_Handle"
+    ) -> None:
+        """Let others write the same blocks, then continue the one that was stopped."""
+        if not self._await(fault, service, targets):
+            return
+        disk = f"{self._plan.guest_names()[fault.guest]}/disk0"
+        self._machine.wait_for_requests(OVERWRITTEN, disk)
+        self.zombies_alive += handle.go_on()
+        self.zombies += 1
+
+
+class _Handle:
+    """A process, whatever becomes of its pid."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = -1
+        with suppress(OSError):  # there is none at this moment
+            self._fd = os.pidfd_open(pid)
+
+    def __enter__(self) -> "_Handle":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def go_on(self) -> bool:
+        """SIGCONT; whether there still was somebody to get it."""
+        if self._fd < 0:
+            return False
+        try:
+            signal.pidfd_send_signal(self._fd, signal.SIGCONT)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def pause(machine: Machine, plan: Plan, fault: Injection, began: float) -> None:
+    """Wait for the time of a fault: its own, or a moment after all standbys are ready."""
+    if plan.every is None:
+        machine.wait_for_standby(RECOVERY)
+        time.sleep(fault.wait * LONGEST_WAIT)
+    else:
+        due = began + plan.every * (fault.number + 0.5 + fault.wait)
+        time.sleep(max(due - time.monotonic(), 0))
