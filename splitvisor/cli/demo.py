@@ -14,10 +14,11 @@ from splitvisor.cli.launch import launch
 from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.render import WIDE
 from splitvisor.demo.conversation import Conversation
-from splitvisor.demo.play import Outcome, Play, outage_line
+from splitvisor.demo.play import STRIKES, Outcome, Play
 from splitvisor.demo.scene import SEED, Scene, set_up
 from splitvisor.demo.stage import Stage
 from splitvisor.demo.stamps import check_image
+from splitvisor.demo.strikes import outages_table, plain
 from splitvisor.machine import CpuChoice
 from splitvisor.units import parse_size
 
@@ -27,8 +28,8 @@ PASSES_EMULATED = 1  # the same
 _EPILOG = """
 \b
 Exit status:
-  0    the guest said PASS and exited with 0, the other guests did as they should, the service OS
-       was killed and replaced, and the image agrees
+  0    the guest said PASS and exited with 0, the other guests did as they should, two kills and a
+       stop were recovered from with requests in flight, and the image agrees
   1    one of these is not so
   2    a mistake in the options, told in one line
 
@@ -78,12 +79,14 @@ def demo(
     guests: Path | None,
     as_json: bool,
 ) -> int:
-    """Run guests on a real disk image and kill the process that serves them in the middle.
+    """Run guests on a real disk image and strike the process that serves them, three times.
 
     blockcheck writes, reads and verifies stamped blocks over the whole disk at queue depth 32,
-    beside echo and hello. When about half of it is done, the service OS is killed with SIGKILL; it
-    is started again and everything in flight is replayed. In the end the guest says whether every
-    block was right, and the image is checked once more from outside.
+    beside echo and hello. After a quarter of it the service OS is killed with SIGKILL, in the
+    middle its successor is stopped with SIGSTOP, and after three quarters the next one is killed.
+    Each time another one, which stood by, takes over, and everything in flight is replayed. In the
+    end the guest says whether every block was right, the image is checked once more from outside,
+    and a table tells what each outage cost.
     """
     passes = passes or _usual_passes(cpu)
     console = _console(as_json)
@@ -131,16 +134,21 @@ def _conclude(
         and outcome.all_exited_well()
         and verdict.agrees
         and outcome.lines_returned == outcome.lines_sent > 0
-        and outcome.outage is not None
+        and outcome.all_recovered()
     )
     right = verdict.checked - verdict.wrong
     lines = [
-        outage_line(outcome),
-        f"echo returned {outcome.lines_returned} of {outcome.lines_sent} lines, before and after",
+        f"echo returned {outcome.lines_returned} of {outcome.lines_sent} lines",
         f"the guest says: {said}",
         f"the image says: {right:,} of {verdict.checked:,} blocks are right, checked from outside",
         *verdict.problems,
     ]
+    struck = sum(recovery.strike is not None for recovery in outcome.recoveries)
+    if struck < len(STRIKES):
+        lines.insert(
+            0, f"only {struck} of {len(STRIKES)} strikes: blockcheck ended before the others"
+        )
+    console.print(outages_table(outcome.recoveries))
     for line in lines:
         console.print(line, soft_wrap=True)
     console.print("PASS" if well else "FAIL", style="bold green" if well else "bold red")
@@ -150,16 +158,11 @@ def _conclude(
 
 
 def _summary(outcome: Outcome, said: str, verdict: Verdict, well: bool) -> dict[str, object]:
-    outage = outcome.outage
     return {
         "pass": well,
         "guest_said": said,
         "exit_statuses": {name: s.exit_status for name, s in outcome.statuses.items()},
-        "killed_pid": outcome.killed_pid,
-        "replaced_by_pid": outcome.served_pid,
-        "outage_ms": outage.total_ms if outage else None,
-        "outage_steps_ms": outage.steps_ms() if outage else None,
-        "replayed": outcome.replayed,
+        "outages": [plain(recovery) for recovery in outcome.recoveries],
         "lines_sent": outcome.lines_sent,
         "lines_returned": outcome.lines_returned,
         "image_blocks": verdict.checked,

@@ -18,7 +18,7 @@ from splitvisor.units import format_duration, format_size, parse_duration, parse
 
 MAX_DELAY_US = 3_600_000_000  # an hour
 MAX_LEAK = 1 << 40
-MAX_COUNT = 2**63 - 1
+MAX_COUNT = 10**15  # more than any machine lives to see
 _REQUEST = faults.BEFORE_EXECUTE  # where what is said of devices or requests acts unless told
 
 _POINT_TABLE = "\n".join(f"  {word:<17}{POINT_HELP[number]}" for word, number in POINTS.items())
@@ -73,7 +73,9 @@ def _injector(word: str, kind: Kind) -> click.Command:
     parameters = [
         click.Argument(["target"], default="", metavar="[MACHINE[/SERVICE]]"),
         click.Option(["--device"], metavar="GUEST/DEVICE", help="Only of this device."),
-        click.Option(["--at"], type=click.Choice(list(POINTS)), help=_at_help(kind)),
+        click.Option(
+            ["--at"], type=click.Choice(list(POINTS)), metavar="POINT", help=_at_help(kind)
+        ),
         click.Option(
             ["--nth"],
             type=click.IntRange(1, MAX_COUNT),

@@ -1,26 +1,32 @@
-"""What happens in the demo, in order: work, a kill in the middle, recovery, the verdicts."""
+"""What happens in the demo, in order: work, three blows to the service OS, the verdicts."""
 
-import os
-import signal
+from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
 
 from protos import core_pb2 as core
-from splitvisor.cli.narrate import describe, outage_steps
+from protos import faults_pb2 as faults
+from protos import operator_pb2 as operator
+from splitvisor.cli.narrate import describe
 from splitvisor.demo.conversation import Conversation
 from splitvisor.demo.scene import Scene
 from splitvisor.demo.stage import Stage, percent
+from splitvisor.demo.strikes import Recovery, Strike
 from splitvisor.machine import DEFAULT_SERVICE
 from splitvisor.supervisor import events
-from splitvisor.supervisor.deaths import Outage
+from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.supervisor import Supervisor
 
-KILL_AT = 0.45  # of blockcheck's requests: in the midst of writes, whatever the passes
-LOOK = 0.01  # seconds between two looks at blockcheck's progress before the kill
+# Signals, and after which part of blockcheck's requests: in the midst of its work, each of them.
+STRIKES = (("SIGKILL", 0.25), ("SIGSTOP", 0.5), ("SIGKILL", 0.75))
+SIGNALS = {"SIGKILL": faults.KILL, "SIGSTOP": faults.STOP}
+GRACE = 0.1  # of blockcheck's requests: for so long a strike waits for a standby to be there
+TRIES = 5  # for each strike to leave something that has to be replayed
+LOOK = 0.005  # seconds between two looks at the machine before a strike
 TALK = 0.25  # seconds between two lines to echo
+PATIENCE = 60.0  # seconds for a recovery, on the slowest of hosts
 
 
 @dataclass(slots=True)
@@ -28,10 +34,7 @@ class Outcome:
     """What came of it; filled in while the play goes on."""
 
     statuses: dict[str, core.GuestStatus] = field(default_factory=dict)
-    killed_pid: int = 0
-    served_pid: int = 0  # of the incarnation that took over
-    outage: Outage | None = None
-    replayed: int = 0
+    recoveries: list[Recovery] = field(default_factory=list)
     lines_sent: int = 0
     lines_returned: int = 0
 
@@ -42,6 +45,11 @@ class Outcome:
             for status in self.statuses.values()
         )
 
+    def all_recovered(self) -> bool:
+        """Whether each strike came, was recovered from, and left disk requests to replay."""
+        met = Counter(r.strike.signal for r in self.recoveries if r.strike and r.disk_requests)
+        return met >= Counter(signal for signal, _ in STRIKES)
+
 
 class Play:
     """The body of the demo's supervisor, and the listener to its events."""
@@ -51,28 +59,30 @@ class Play:
         self._scene = scene
         self._stage = stage
         self._conversation = conversation
+        self._strike: Strike | None = None
+        self._disk_requests = 0  # replayed in the outage there is
         self._recovered = trio.Event()
         self._done = 0
 
     def report(self, event: events.SupervisorEvent) -> None:
         """Tell what the supervisor reports, and remember what the end needs."""
         match event:
-            case events.ServiceRecovered(_, pid, _, _, _, outage):
-                self.outcome.outage = outage
-                self.outcome.served_pid = pid
+            case events.GuestEvent(inner) if _is_replay(inner) and inner.device == "disk0":
+                self._disk_requests += inner.count
+            case events.ServiceRecovered(pid=pid, outage=outage):
+                found = Recovery(self._strike, pid, outage, self._disk_requests)
+                self.outcome.recoveries.append(found)
+                self._strike, self._disk_requests = None, 0
                 self._recovered.set()
-            case events.GuestEvent(inner) if _is_noise(inner):
-                return
-        if line := describe(event):
-            style = "bold red" if isinstance(event, events.ServiceDied) else ""
-            self._stage.say(line, "bold green" if self._is_recovery(event) else style)
+        if not _is_noise(event) and (line := describe(event)):
+            self._stage.say(line, _style(event))
 
     async def __call__(self, supervisor: Supervisor) -> None:
         """Until blockcheck has ended, and the others after it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._show, supervisor)
             nursery.start_soon(self._talk)
-            nursery.start_soon(self._kill_once, supervisor)
+            nursery.start_soon(self._strike_all, supervisor)
             await self._end_of(supervisor, "blockcheck")
             async with self._conversation.quiet:
                 nursery.cancel_scope.cancel()
@@ -82,9 +92,6 @@ class Play:
         self.outcome.lines_sent = self._conversation.sent
         self.outcome.lines_returned = self._conversation.returned
         machine = await supervisor.status()
-        self.outcome.replayed = sum(
-            device.replayed for guest in machine.guests for device in guest.devices
-        )
         self._stage.show(machine, self._done_of(machine.guests), self._scene.requests)
 
     async def _end_of(self, supervisor: Supervisor, guest: str) -> None:
@@ -102,47 +109,59 @@ class Play:
             await self._conversation.say(f"line {self._conversation.sent + 1}")
             await trio.sleep(TALK)
 
-    async def _kill_once(self, supervisor: Supervisor) -> None:
-        while self._done_of(await supervisor.guests.statuses()) < KILL_AT * self._scene.requests:
+    async def _strike_all(self, supervisor: Supervisor) -> None:
+        for signal, part in STRIKES:
+            tries = 0
+            while tries < TRIES:
+                await self._good_moment(supervisor, round(part * self._scene.requests))
+                recovery = await self._strike_once(supervisor, signal)
+                if recovery and recovery.disk_requests:
+                    break
+                tries += recovery is not None
+
+    async def _good_moment(self, supervisor: Supervisor, begin: int) -> None:
+        """Wait until so many requests are done, and if there is time until somebody stands by."""
+        while True:
             await trio.sleep(LOOK)
-        async with self._conversation.quiet:
-            in_flight = await self._catch_in_the_act(supervisor)
-            if not in_flight:
+            machine = await supervisor.status()
+            done = self._done_of(machine.guests)
+            (service,) = machine.services
+            warm = service.standby.state == operator.STANDBY_READY
+            late = done >= begin + GRACE * self._scene.requests
+            if done >= begin and service.state == operator.SERVICE_SERVING and (warm or late):
                 return
-            pid, epoch = await supervisor.kill_service(DEFAULT_SERVICE)
-            self.outcome.killed_pid = pid
+
+    async def _strike_once(self, supervisor: Supervisor, signal: str) -> Recovery | None:
+        """None if no disk request is in flight; nor need one be any more when the blow falls."""
+        async with self._conversation.quiet:
+            machine = await supervisor.status()
+            self._done_of(machine.guests)
+            in_flight = sum(
+                device.in_flight
+                for guest in machine.guests
+                for device in guest.devices
+                if device.model == "block"
+            )
+            if not in_flight:
+                return None
+            (service,) = machine.services
+            at = percent(self._done, self._scene.requests)
+            self._strike = Strike(signal, service.pid, at, in_flight)
+            self._recovered = trio.Event()
+            fault = faults.Fault(action=SIGNALS[signal])
+            await supervisor.inject_fault(
+                operator.FaultRequest(service=DEFAULT_SERVICE, fault=fault)
+            )
             self._stage.say(
-                f"SIGKILL to the service OS, pid {pid} (epoch {epoch}), at "
-                f"{percent(self._done, self._scene.requests)}, {in_flight} disk requests in flight",
+                f"{signal} to the service OS, pid {service.pid} (epoch {service.epoch}), at {at}, "
+                f"{in_flight} disk requests in flight",
                 "bold red",
             )
-            await self._recovered.wait()
-
-    async def _catch_in_the_act(self, supervisor: Supervisor) -> int:
-        """Leave the service OS stopped with disk requests in its hands; how many.
-
-        None if the guest has ended before. It answers a batch within a millisecond, so a kill at
-        any odd moment may well find nothing to replay. Stopped, it holds still while we look.
-        """
-        while True:
-            (service,) = (await supervisor.status()).services
-            _signal(service.pid, signal.SIGSTOP)
-            caught = 0
-            try:
-                guests = await supervisor.guests.statuses()
-                self._done_of(guests)
-                caught = sum(
-                    d.in_flight for guest in guests for d in guest.devices if d.model == "block"
-                )
-            finally:
-                if not caught:
-                    _signal(service.pid, signal.SIGCONT)
-            if caught:
-                return caught
-            if any(g.name == "blockcheck" and g.state == core.GUEST_ENDED for g in guests):
-                self._stage.say("blockcheck ended before the kill", "bold red")
-                return 0
-            await trio.sleep(LOOK)
+            with trio.move_on_after(PATIENCE):
+                await self._recovered.wait()
+        if not self._recovered.is_set():
+            raise MachineError(f"no service OS took over within {PATIENCE:.0f} s")
+        return self.outcome.recoveries[-1]
 
     def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:
         for guest in guests:
@@ -150,31 +169,29 @@ class Play:
                 self._done = sum(d.completions for d in guest.devices if d.name == "disk0")
         return self._done
 
-    @staticmethod
-    def _is_recovery(event: events.SupervisorEvent) -> bool:
-        if isinstance(event, events.GuestEvent):
-            return event.event.kind == core.EVENT_DEVICE_REPLAYED
-        return isinstance(event, events.ServiceRecovered)
+
+def _is_noise(event: events.SupervisorEvent) -> bool:
+    """What is told by another event at once, or would be a line for each of many devices."""
+    if isinstance(event, events.GuestEvent):
+        inner = event.event
+        if _is_replay(inner):
+            return inner.count == 0
+        return inner.kind in (
+            *(core.EVENT_DEVICE_ATTACHED, core.EVENT_DEVICE_LOST, core.EVENT_DEVICE_RESUMED),
+            core.EVENT_DEVICE_STALLED,
+        )
+    if isinstance(event, events.ServiceStarted):
+        return event.standby
+    return isinstance(event, events.ServiceAttached | events.FaultInjected)
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # somebody else killed it
-        os.kill(pid, number)
+def _is_replay(event: core.Event) -> bool:
+    return event.kind == core.EVENT_DEVICE_REPLAYED
 
 
-def _is_noise(event: core.Event) -> bool:
-    """One line for each of many devices is too much: the supervisor tells the same at once."""
-    if event.kind == core.EVENT_DEVICE_REPLAYED:
-        return event.count == 0
-    return event.kind in (core.EVENT_DEVICE_ATTACHED, core.EVENT_DEVICE_LOST)
-
-
-def outage_line(outcome: Outcome) -> str:
-    """What the kill cost."""
-    if outcome.outage is None:
-        return "the service OS was not replaced"
-    return (
-        f"pid {outcome.killed_pid} killed, pid {outcome.served_pid} took over: "
-        f"outage {outcome.outage.total_ms:.0f} ms ({outage_steps(outcome.outage)}), "
-        f"{outcome.replayed} requests in flight replayed"
-    )
+def _style(event: events.SupervisorEvent) -> str:
+    if isinstance(event, events.ServiceDied | events.ServiceDetected):
+        return "bold red"
+    if isinstance(event, events.GuestEvent) and _is_replay(event.event):
+        return "bold green"
+    return "bold green" if isinstance(event, events.ServiceRecovered) else ""

@@ -1,13 +1,16 @@
 """The demo from the outside: its exit status, its JSON, and the image it leaves."""
 
 import json
+from itertools import pairwise
+
+import pytest
 
 from splitvisor.demo.scene import SEED
 from splitvisor.demo.stamps import check_image
 
 
-def test_the_demo_passes_with_a_kill_in_the_middle(splitvisor, tmp_path, cpu):
-    size, passes = ("16M", 1) if cpu == "emulated" else ("32M", 2)
+def test_the_demo_passes_with_two_kills_and_a_stop(splitvisor, tmp_path, cpu):
+    size, passes = ("16M", 1) if cpu == "emulated" else ("32M", 3)
     image = tmp_path / "kept.img"
     status, output, errors = splitvisor(
         *("demo", "--cpu", cpu, "--size", size, "--passes", passes, "--disk", image, "--json")
@@ -16,12 +19,18 @@ def test_the_demo_passes_with_a_kill_in_the_middle(splitvisor, tmp_path, cpu):
     summary = json.loads(output)
     assert summary["pass"] is True
     assert summary["guest_said"].startswith("blockcheck: PASS")
-    assert summary["killed_pid"] != summary["replaced_by_pid"] != 0
-    assert summary["outage_ms"] > 0
     assert summary["lines_returned"] == summary["lines_sent"] > 0
     assert summary["image_blocks_wrong"] == 0
-    assert f"SIGKILL to the service OS, pid {summary['killed_pid']}" in errors
     assert check_image(image, SEED, passes).agrees
+    outages = summary["outages"]
+    told = [outage for outage in outages if outage["replayed_of_disk"]]
+    assert [outage["signal"] for outage in told] == ["SIGKILL", "SIGSTOP", "SIGKILL"]
+    for before, after in pairwise(outages):
+        assert before["replaced_by_pid"] == after["struck_pid"]
+    for outage in outages:
+        assert f"{outage['signal']} to the service OS, pid {outage['struck_pid']}" in errors
+        assert outage["outage_ms"] == pytest.approx(sum(outage["steps_ms"].values()))
+        assert all(milliseconds >= 0 for milliseconds in outage["steps_ms"].values())
 
 
 def test_an_interrupt_leaves_nothing_and_no_image(splitvisor, tmp_path, monkeypatch, interrupted):

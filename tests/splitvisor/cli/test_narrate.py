@@ -1,14 +1,32 @@
 """Each event has its line, or none."""
 
+from dataclasses import replace
+
 import pytest
 
 from protos import core_pb2 as core
-from splitvisor.cli.narrate import describe
+from splitvisor.cli.narrate import describe, matters
 from splitvisor.supervisor import events
-from splitvisor.supervisor.deaths import Outage
+from splitvisor.supervisor.outage import Outage
 
 MS = 1_000_000
-OUTAGE = Outage(killed=1, noticed=5 * MS, reaped=6 * MS, started=200 * MS, attached=205 * MS)
+OUTAGE = Outage(
+    cause="died by signal 9 (SIGKILL)",
+    killed=1 * MS,
+    detected=5 * MS,
+    fenced=6 * MS,
+    promoted=8 * MS,
+    attached=11 * MS,
+    replayed=21 * MS,
+    first_completion=12 * MS,
+    requests=32,
+    warm=True,
+)
+STEPS = (
+    "20.0 ms (detect 4.0 ms, fence 1.0 ms, promote 2.0 ms, attach 3.0 ms, replay 10.0 ms, first "
+    "completion after 11.0 ms)"
+)
+BROKEN = ("web/disk0: gone",)
 
 
 @pytest.mark.parametrize(
@@ -23,9 +41,28 @@ OUTAGE = Outage(killed=1, noticed=5 * MS, reaped=6 * MS, started=200 * MS, attac
             ),
             "core: pid 7, 2 pCPUs, auto takes the emulated CPU (no KVM: no /dev/kvm)",
         ),
+        (events.ServiceStarted("io", 8, 1), "service OS io: pid 8 (epoch 1) is ready"),
         (
-            events.ServiceStarted("io", 8, 1),
-            "service OS io: pid 8 serves as epoch 1",
+            events.ServiceStarted("io", 9, 2, standby=True),
+            "service OS io: pid 9 (epoch 2) is ready to stand by",
+        ),
+        (
+            events.ServiceStandsBy("io", 9, 2, 3, BROKEN),
+            "service OS io: pid 9 (epoch 2) stands by with 3 devices opened; not opened: "
+            "web/disk0: gone",
+        ),
+        (
+            events.ServiceStandbyLost("io", 9, 2, "died by signal 9 (SIGKILL)"),
+            "service OS io: pid 9 (epoch 2) stands by no more: died by signal 9 (SIGKILL)",
+        ),
+        (
+            events.ServiceSuspected("io", 8, 1, "web/disk0: nothing completed for 104 ms"),
+            "service OS io: pid 8 (epoch 1) is as good as dead and will be killed: web/disk0: "
+            "nothing completed for 104 ms",
+        ),
+        (
+            events.ServiceDetected("io", 8, 1, "died"),
+            "service OS io: pid 8 (epoch 1) serves no more: died",
         ),
         (
             events.ServiceDied("io", 8, 1, "signal 9 (SIGKILL)", 0),
@@ -33,17 +70,56 @@ OUTAGE = Outage(killed=1, noticed=5 * MS, reaped=6 * MS, started=200 * MS, attac
         ),
         (
             events.ServiceDied("io", 8, 1, "exit status 1", 0.4),
-            "service OS io: pid 8 (epoch 1) died by exit status 1, reaped; starting again in 0.4 s",
+            "service OS io: pid 8 (epoch 1) died by exit status 1, reaped; the next one in 0.4 s",
+        ),
+        (
+            events.ServicePromoted("io", 9, 2, warm=True),
+            "service OS io: pid 9 (epoch 2) takes over from standing by",
+        ),
+        (
+            events.ServicePromoted("io", 9, 2, warm=False, one_by_one=True),
+            "service OS io: pid 9 (epoch 2) takes over, one device after the other",
+        ),
+        (
+            events.ServiceAttached("io", 9, 2, 3, ()),
+            "service OS io: pid 9 (epoch 2) has 3 devices attached",
         ),
         (
             events.ServiceFailed("io", 2, "could not start (exit status 2): x"),
             "service OS io: epoch 2 could not start (exit status 2): x",
         ),
         (
-            events.ServiceRecovered("io", 9, 2, 3, ("web/disk0: gone",), OUTAGE),
-            "service OS io: pid 9 (epoch 2) has 3 devices attached after 200 ms (noticed 5.0 ms, "
-            "reaped 1.0 ms, restarted 194.0 ms, attached 5.0 ms); not attached: web/disk0: gone",
+            events.ServiceRecovered("io", 9, 2, 3, BROKEN, OUTAGE),
+            "service OS io: pid 9 (epoch 2) has done what was in flight, 32 requests: outage of "
+            f"{STEPS}; not attached: web/disk0: gone",
         ),
+        (
+            events.ServiceRecovered("io", 9, 2, 3, (), replace(OUTAGE, planned=True)),
+            "service OS io: pid 9 (epoch 2) has done what was in flight, 32 requests: pause of "
+            f"{STEPS}",
+        ),
+        (
+            events.DeviceQuarantined("io", "web/disk0", "killed it 3 times in a row"),
+            "service OS io: device web/disk0 is in quarantine: killed it 3 times in a row",
+        ),
+        (
+            events.DeviceReleased("io", "web/disk0"),
+            "service OS io: device web/disk0 is given back to it",
+        ),
+        (events.UpgradeBegun("io"), "service OS io: an upgrade begins"),
+        (
+            events.UpgradeFailed("io", "could not start"),
+            "service OS io: the upgrade failed: could not start",
+        ),
+        (
+            events.OutagePolicyActed("io", "web/disk0", "its requests fail"),
+            "service OS io: device web/disk0 waits for too long: its requests fail",
+        ),
+        (
+            events.FaultInjected("io", 8, 1, "hang at mid-batch"),
+            "service OS io: pid 8 (epoch 1) is to misbehave: hang at mid-batch",
+        ),
+        (events.ServiceSaid("io", "a line"), "service OS io: a line"),
         (events.GuestRestarted("web"), "guest web: restarted after a reset"),
     ],
 )
@@ -86,6 +162,24 @@ def test_what_the_core_reports():
     )
 
 
+def test_a_device_that_is_not_served_as_it_should_be():
+    disk = {"device": "disk0", "service": "io", "epoch": 2}
+    who = "guest web, device disk0"
+    assert of_core(core.EVENT_DEVICE_RESUMED, **disk) == f"{who}: first completion by io, epoch 2"
+    assert (
+        of_core(core.EVENT_DEVICE_STALLED, **disk, count=50)
+        == f"{who}: nothing completed for 50 ms"
+    )
+    assert of_core(core.EVENT_DEVICE_FAILING, **disk, text="gone") == f"{who}: requests fail: gone"
+
+
+def test_trouble_matters_to_those_who_want_to_hear_of_nothing_else():
+    assert matters(events.ServiceSaid("io", "help"))
+    assert matters(events.DeviceQuarantined("io", "web/disk0", "why"))
+    assert matters(events.OutagePolicyActed("io", "web/disk0", "its requests fail"))
+    assert not matters(events.ServiceDied("io", 8, 1, "signal 9 (SIGKILL)", 0))
+
+
 def test_what_is_scheduled_otherwise():
     assert of_core(core.EVENT_SCHEDULE_CHANGED) == "guest web: scheduled otherwise"
     changed = core.Event(kind=core.EVENT_POLICY_CHANGED, text="deadline")
@@ -102,6 +196,6 @@ def test_no_event_of_the_contract_is_unknown(kind):
     line = of_core(kind, device="disk0", service="io", text="!?")
     told = (
         *(core.EVENT_DEVICE_NEEDS_RESET, core.EVENT_BALLOON_CHANGED),
-        core.EVENT_POLICY_CHANGED,
+        *(core.EVENT_POLICY_CHANGED, core.EVENT_DEVICE_FAILING),
     )
     assert ("!?" in line) == (kind in told)
