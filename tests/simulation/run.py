@@ -1,0 +1,58 @@
+"""Long seeded runs: one world after the other, each from a seed of its own."""
+
+import random
+import time
+from collections.abc import Callable
+
+from service_os import immediate
+from tests.simulation.violation import Report, Violation
+from tests.simulation.world import STEPS, World
+
+WORLD_STEPS = 3_000  # then everything must come to rest, and the power is cut
+
+
+def run(seed: int, steps: int, **weights: int) -> Report:
+    """At least `steps` steps from worlds with seeds `seed`, `seed` + 1, ...; Violation if a promise
+    is broken. `weights` are how often a step is tried, by its name, instead of those in STEPS.
+    """
+    if unknown := weights.keys() - STEPS.keys():
+        raise ValueError(f"no step {min(unknown)}: there are {', '.join(STEPS)}")
+    report, began = Report(), time.monotonic()
+    bag = [name for name, (weight, _) in STEPS.items() for _ in range(weights.get(name, weight))]
+    reply_bytes = immediate.REPLY_BYTES
+    try:
+        while report.steps < steps:
+            _world(seed + report.worlds, min(WORLD_STEPS, steps - report.steps), bag, report)
+    finally:
+        immediate.REPLY_BYTES = reply_bytes
+        report.seconds = time.monotonic() - began
+    return report
+
+
+def _world(seed: int, steps: int, bag: list[str], report: Report) -> None:
+    draw = random.Random(seed).random
+
+    def pick(n: int) -> int:
+        return int(draw() * n)
+
+    report.worlds += 1
+    try:
+        live(pick, steps, bag, report)
+    except Violation as violation:
+        violation.seed, violation.steps = seed, steps
+        raise
+
+
+def live(pick: Callable[[int], int], steps: int, bag: list[str], report: Report) -> None:
+    """One world: so many steps, then a power cut as if, then peace, then another cut."""
+    world = World(pick, report)
+    take, size = world.take, len(bag)
+    try:
+        while world.step < steps:
+            take(bag[pick(size)])
+        world.check_power_cut()
+        world.quiesce()
+        world.check_power_cut()
+    finally:
+        report.steps += world.step
+        world.close()
