@@ -7,7 +7,7 @@ closed.
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +46,7 @@ class Device:
         self._windows = windows
         self._run_dir = run_dir
 
-    def serve(self, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
+    def serve(self, messages: Iterator[CoreMessage]) -> Generator[ServiceMessage, None, None]:
         """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
         driver = self._open()
         try:

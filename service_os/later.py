@@ -41,7 +41,7 @@ class _Postponing:
     """Stands in front of the true loader until the module is wanted."""
 
     def __init__(self, loader: "Loader") -> None:
-        self._loader: "Loader | None" = loader
+        self._loader: Loader | None = loader
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The import system makes an ordinary one."""

@@ -19,9 +19,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from service_os.device import Device
 from service_os.grants import GrantServer, Windows
-from service_os.server import serve_io
-from service_os.session import Sessions
+from service_os.server import AddMore, serve_io
+from service_os.session import MakeDevice, Sessions
 
 MISUSE = 2
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epoch", required=True, type=int, help="number of this incarnation")
     parser.add_argument("--listen", required=True, type=Path, help="socket for DeviceIo")
     parser.add_argument("--grants", required=True, type=Path, help="socket for grant windows")
+    parser.add_argument("--failpoints", action="store_true", help="let faults be injected")
     parser.add_argument("--ready-fd", type=int, help="gets one byte when it serves")
     options = parser.parse_args(arguments)
     try:
@@ -59,11 +61,18 @@ def _serve(options: argparse.Namespace) -> None:
     run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
     _belong_to_parent()
     windows = Windows()
-    sessions = Sessions(windows, options.epoch, token, run_dir)
+    device: MakeDevice = Device
+    add_more: AddMore = None
+    if options.failpoints:
+        from service_os.faults.service import Faults  # noqa: PLC0415  # only when asked for
+
+        faults = Faults(token)
+        device, add_more = faults.device, faults.add_to
+    sessions = Sessions(windows, options.epoch, token, run_dir, device)
     with (
         _signals(signal.SIGTERM, signal.SIGINT) as wait_for_signal,
         _listener(options.grants) as listener,
-        _serving(sessions, options.listen) as stop,
+        _serving(sessions, options.listen, add_more) as stop,
     ):
         grants = GrantServer(windows, options.epoch, token)
         threading.Thread(target=grants.serve, args=(listener,), daemon=True).start()
@@ -98,10 +107,10 @@ def _belong_to_parent() -> None:
 
 
 @contextlib.contextmanager
-def _serving(sessions: Sessions, path: Path) -> Iterator[Callable[[], None]]:
+def _serving(sessions: Sessions, path: Path, add_more: AddMore) -> Iterator[Callable[[], None]]:
     _check_length(path)
     try:
-        stop = serve_io(sessions, path)
+        stop = serve_io(sessions, path, add_more)
     except RuntimeError:
         raise StartError(f"cannot listen at {path}: is its directory there and writable?") from None
     path.chmod(PRIVATE)

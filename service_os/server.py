@@ -24,12 +24,13 @@ OPTIONS = (
 )
 
 
-def serve_io(
-    sessions: Sessions, path: Path, add_more: Callable[[grpc.Server], str] | None = None
-) -> Callable[[], None]:
+AddMore = Callable[[grpc.Server], str] | None  # adds another service; its full name
+
+
+def serve_io(sessions: Sessions, path: Path, add_more: AddMore = None) -> Callable[[], None]:
     """Serve at `path`; a function that ends all streams and waits until their devices are closed.
 
-    `add_more` adds another service and gives its full name. Raises RuntimeError if the socket
+    Raises RuntimeError if the socket
     cannot be bound.
     """
     pool = ThreadPoolExecutor(STREAMS + CONTROL_CALLS, thread_name_prefix="stream")

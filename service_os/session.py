@@ -16,6 +16,8 @@ from service_os.device import Device, Problem
 from service_os.grants import Windows
 from service_os.models.base import BadMessage
 
+MakeDevice = Callable[[Attach, Windows, Path], Device]
+
 LEAVE_SECONDS = 5.0  # how long a new stream waits for the old one of its device to let go
 
 
@@ -28,7 +30,7 @@ class Sessions(DeviceIoServicer):
         epoch: int,
         token: str,
         run_dir: Path,
-        device: Callable[[Attach, Windows, Path], Device] = Device,
+        device: MakeDevice = Device,
     ) -> None:
         self._device = device
         self._windows = windows

@@ -84,5 +84,14 @@ class BlockModel:
         return offset
 
 
+def sectors(header: bytes, readable: int, writable: int) -> range:
+    """Which sectors a request reads or writes, given the sizes of its parts; none for others."""
+    if len(header) < HEADER.size:
+        return range(0)
+    kind, _, first = HEADER.unpack_from(header)
+    length = {T_IN: writable - 1, T_OUT: readable}.get(kind, 0)
+    return range(first, first + length // SECTOR)
+
+
 def _status(error: Exception) -> int:
     return S_UNSUPP if isinstance(error, UnsupportedError) else S_IOERR

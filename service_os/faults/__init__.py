@@ -1,0 +1,1 @@
+"""Faults on purpose, at named points of a device's life; loaded only with --failpoints."""
