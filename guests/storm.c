@@ -12,10 +12,9 @@
  *   storm: failed <kind> <n>        operation n ended with an I/O error; a write may be there or not
  *   storm: at <second> <requests>   completed so far, once a second
  *   storm: gap <us> at <ms>         so long no disk request completed, until then
+ *   storm: uart <text>              with uart=1: on com1, once a second; the vCPU waits for it
  *   storm: result <key>=<value> ..  `console` and `crc`: bytes of all lines before, their CRC-32
  *   storm: PASS <n> requests
- *
- * With uart=1, a line `storm: uart <text>` on com1 each second, for which the vCPU waits.
  *
  * It ends after seconds=N, after ops=N operations, or with listen=1 at the byte 0x04 from a virtio
  * console (which is also how the end of a terminal's input arrives), whichever comes first. Then it
@@ -80,6 +79,14 @@ static uint64_t submitted, began, last_completion, second;
 static struct novelty entropy_seen;
 static bool entropy_there, entropy_asked, listening, told_to_end;
 
+/* Cycles, which never go back, even if the vCPU moves to another processor. */
+static uint64_t time(void)
+{
+    static uint64_t latest;
+    uint64_t now = cycles();
+    return latest = now > latest ? now : latest;
+}
+
 static uint64_t microseconds(uint64_t span) { return span * 1000 / (set.hz / 1000); }
 
 static void show_in_flight(void)
@@ -93,11 +100,7 @@ static void show_in_flight(void)
 }
 
 /* Ends the guest, and says what was in flight. */
-#define refuse(...)                                                                                \
-    do {                                                                                           \
-        show_in_flight();                                                                          \
-        fail(__VA_ARGS__);                                                                         \
-    } while (0)
+#define refuse(...) (show_in_flight(), fail(__VA_ARGS__))
 
 static void judge_block(const struct request *read, unsigned i, const uint8_t *data)
 {
@@ -172,7 +175,7 @@ static void submit(struct operation what, uint64_t number)
     if (what.kind == BLOCK_READ)
         stamp_poison(data);
     request->busy = true;
-    request->started = cycles();
+    request->started = time();
     block_submit(&disk, slot, what.kind, what.first * SECTORS, what.count * STAMP_BLOCK);
 }
 
@@ -257,12 +260,12 @@ static void take_completions(void)
         cpu_pause();
         if (spins % 64)
             continue;
-        attend(cycles());
+        attend(time());
         if (second != asked && virtio_needs_reset(&disk.virtio))
             refuse("the disk needs a reset");
         asked = second;
     }
-    uint64_t now = cycles();
+    uint64_t now = time();
     note_gap(now);
     for (int slot; (slot = take()) >= 0;)
         complete((unsigned)slot, now);
@@ -278,13 +281,13 @@ static void drain(void)
 
 static void run(void)
 {
-    began = last_completion = cycles();
+    began = last_completion = time();
     uint64_t end = set.seconds ? began + set.seconds * set.hz : UINT64_MAX;
-    while (!told_to_end && cycles() < end && submitted < set.ops) {
+    while (!told_to_end && time() < end && submitted < set.ops) {
         for (; vacancies > 0 && submitted < set.ops; submitted++)
             submit(workload_at(&load, submitted), submitted);
         block_publish(&disk);
-        attend(cycles());
+        attend(time());
         take_completions();
     }
     drain();
@@ -305,10 +308,9 @@ static void read_back(void)
         at += span;
     }
     drain();
-    if (load.flush) {
+    if (load.flush)
         submit((struct operation){.kind = BLOCK_FLUSH}, submitted);
-        drain();
-    }
+    drain();
 }
 
 static void read_arguments(struct block_options *options)
@@ -321,7 +323,6 @@ static void read_arguments(struct block_options *options)
         .indirect = argument_number("indirect", 0),
         .failures = argument_number("errors", 0),
     };
-    load.blocks = argument_number("blocks", 0);
     load.span = argument_number("span", WORKLOAD_SPAN);
     load.writes = argument_number("writes", 50);
     load.flush = argument_number("flush", 256);
@@ -353,8 +354,7 @@ static void start(void)
     if (disk.read_only)
         fail("the disk is read-only");
     uint64_t whole = disk.sectors / SECTORS;
-    if (load.blocks == 0)
-        load.blocks = whole;
+    load.blocks = argument_number("blocks", whole);
     if (load.blocks == 0 || load.blocks > whole)
         fail("blocks=%lu: the disk has %lu", load.blocks, whole);
     if (!versions_start(&versions, load.blocks))
@@ -383,11 +383,11 @@ int guest_main(void)
 {
     start();
     run();
-    uint64_t time = microseconds(cycles() - began), in_time = count.requests;
+    uint64_t took = microseconds(time() - began), in_time = count.requests;
     read_back();
     struct outbox_total total = outbox_total();
     outbox_print("storm: result requests=%lu in_time=%lu time_us=%lu submitted=%lu reads=%lu",
-                 count.requests, in_time, time, submitted, count.reads);
+                 count.requests, in_time, took, submitted, count.reads);
     outbox_print(" writes=%lu flushes=%lu lines=%lu uart_lines=%lu entropy=%lu errors=%lu",
                  count.writes, count.flushes, count.lines, count.uart_lines, count.entropy,
                  count.errors);
