@@ -16,6 +16,7 @@ import sys
 import trio
 
 from control.config import slice_of
+from control.progress import Progress
 from control.select import PREFERENCE, back_end, problem_of
 from control.server import Server
 from microhypervisor.core import Core
@@ -94,6 +95,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     server = Server(core, directory, arguments.listen)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         server.start()
+        Progress(directory, events).start()
         if arguments.ready_fd is not None:
             os.write(arguments.ready_fd, b"\n")
             os.close(arguments.ready_fd)

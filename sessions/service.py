@@ -256,12 +256,12 @@ class Service:
                 raise PeerFault(text, Refusal.TOO_LATE)
 
     def _serve_failures(self, a: Attachment, reason: str) -> None:
-        known, a.failing = a.failing, reason
-        if known:
+        if a.failing:
+            a.failing = reason
             return
         session = self._fail(a.device, core_pb2.ServiceEndpoint(epoch=FAILING_EPOCH))
         _close(a.active)
-        a.active = session
+        a.active, a.failing = session, reason
         session.begin()
         session.start(window=False)
         if problem := session.wait_attached():
