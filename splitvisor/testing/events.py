@@ -1,7 +1,8 @@
 """What happened to a machine, in order, while others wait for it.
 
 Kinds are the words of operator.proto and core.proto in lower case, without what all of them begin
-with: `detected`, `stands-by`, `guest-ended`, `device-replayed`.
+with: `detected`, `stands-by`, `guest-ended`, `device-replayed`. A word that both have is the
+supervisor's, and the core's is `core-standby-lost`.
 """
 
 import threading
@@ -16,7 +17,17 @@ from protos import operator_pb2 as operator
 from splitvisor.supervisor.outage import Outage, of_message
 
 T = TypeVar("T")
-_SERVICE, _CORE = "SERVICE_", "EVENT_"
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("_", "-")
+
+
+_OF_SERVICES = {n: _word(name, "SERVICE_") for name, n in operator.ServiceEventKind.items()}
+_OF_THE_CORE = {
+    n: f"core-{word}" if (word := _word(name, "EVENT_")) in _OF_SERVICES.values() else word
+    for name, n in core.EventKind.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +55,7 @@ class Event:
 
 def kinds() -> list[str]:
     """All words for kinds of events."""
-    of_services, of_the_core = operator.ServiceEventKind.keys(), core.EventKind.keys()
-    return [_words(n, _SERVICE) for n in of_services] + [_words(n, _CORE) for n in of_the_core]
+    return [*_OF_SERVICES.values(), *_OF_THE_CORE.values()]
 
 
 def translate(message: operator.MachineEvent) -> Event:
@@ -53,17 +63,15 @@ def translate(message: operator.MachineEvent) -> Event:
     at = 1e-9
     if message.HasField("service"):
         said = message.service
-        kind = _words(operator.ServiceEventKind.Name(said.kind), _SERVICE)
         return Event(
-            *(kind, said.monotonic_ns * at, said.service, said.pid),
+            *(_OF_SERVICES[said.kind], said.monotonic_ns * at, said.service, said.pid),
             *(said.epoch, said.device, said.text, said.count),
             outage=of_message(said.outage) if said.HasField("outage") else None,
         )
     told = message.core
     device = "/".join(part for part in (told.guest, told.device) if part)
-    kind = _words(core.EventKind.Name(told.kind), _CORE)
     return Event(
-        *(kind, told.monotonic_ns * at, told.service, 0, told.epoch, device),
+        *(_OF_THE_CORE[told.kind], told.monotonic_ns * at, told.service, 0, told.epoch, device),
         *(told.text, told.count, told.exit_status),
     )
 
@@ -115,7 +123,3 @@ class Story:
             return None
         self._taken[kind] += 1
         return found[self._taken[kind] - 1]
-
-
-def _words(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).lower().replace("_", "-")

@@ -183,7 +183,7 @@ class Machine:
             self._threads[0].join()
             raise MachineFailure(
                 f"machine {self.name} ended (status {self._process.returncode}) before {what}: "
-                f"{' / '.join(self.story.lines[-3:]) or 'it said nothing'}"
+                f"{self._last_words()}"
             )
         if found is None:
             raise MachineFailure(f"{what}: not within {seconds:g} s on machine {self.name}")
@@ -227,15 +227,21 @@ class Machine:
 
     def _ask(self, method: str, request: Any, seconds: float = ANSWER) -> Any:
         try:
-            return getattr(self._stub, method)(request, timeout=seconds)
+            return getattr(self._stub, method)(request, timeout=seconds, wait_for_ready=True)
         except grpc.RpcError as error:
             problem = rpc.failure(f"machine {self.name}", error)
             raise MachineFailure(str(problem)) from None
+        except ValueError:  # the channel is closed
+            raise MachineFailure(f"machine {self.name} has ended: {self._last_words()}") from None
+
+    def _last_words(self) -> str:
+        return " / ".join(self.story.lines[-3:]) or "it said nothing"
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.story.say(line.decode(errors="replace").rstrip())
+        self._channel.close()  # the process is gone; whoever waits for an answer need not
         self.story.wake()
 
     def _follow(self) -> None:

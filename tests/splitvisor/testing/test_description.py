@@ -1,0 +1,40 @@
+"""What a test asks for is what the machine file says."""
+
+from pathlib import Path
+
+from splitvisor import machine_file
+from splitvisor.machine import CpuChoice, Model, ServiceSettings
+from splitvisor.testing.description import Guest, text
+
+
+def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
+    guests = [
+        Guest(
+            "web",
+            Path("/images/storm"),
+            'seed=3 name="x"',
+            ["file:path=disk.img,readonly", "memory:size=1M"],
+            memory="16M",
+            cpu=CpuChoice.EMULATED,
+            service="b",
+            com1=True,
+            outage="error after 2s",
+        ),
+        Guest("other", Path("/images/hello"), service="a"),
+    ]
+    settings = {"a": ServiceSettings(), "b": ServiceSettings(False, False, True)}
+    path = tmp_path / "m.toml"
+    machine = machine_file.parse(path, text("lab", guests, settings))
+    assert (machine.name, machine.services) == ("lab", ("a", "b"))
+    assert {name: machine.settings_of(name) for name in machine.services} == settings
+    web, other = machine.guests
+    assert (web.image, web.arguments) == (Path("/images/storm"), 'seed=3 name="x"')
+    assert (web.memory, web.cpu) == (16 << 20, CpuChoice.EMULATED)
+    assert [device.name for device in web.devices] == ["hvc0", "com1", "rng0", "disk0", "disk1"]
+    assert {device.service for device in web.devices} == {"b"}
+    assert {device.outage.after_ns for device in web.devices} == {2_000_000_000}
+    specs = {device.name: device.spec for device in web.devices}
+    assert specs["disk0"] == f"file:path={tmp_path}/disk.img,readonly"
+    assert specs["com1"] == f"log:path={tmp_path}/web.com1.log"
+    assert [device.model for device in other.devices] == [Model.CONSOLE, Model.ENTROPY]
+    assert {device.service for device in other.devices} == {"a"}
