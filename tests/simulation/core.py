@@ -62,6 +62,7 @@ class Line:
         self.process = process
         self.awake = True
         self.problem = ""
+        self.said = ""
         self.replayed = False
         self.ending = False  # in order: the service OS is to close it
         endpoint = core_pb2.ServiceEndpoint(name="main", epoch=self.epoch, token=TOKEN)
@@ -105,10 +106,12 @@ class Line:
                 self.stream.hung_up = True
             return None
         self.awake = True
-        self.stream.inbox.append(message)
+        if not self.stream.broken:
+            self.stream.inbox.append(message)
         if message.HasField("begin"):
             self.core.begins(self)
-        return str(message.WhichOneof("body"))
+        self.said = str(message.WhichOneof("body"))
+        return self.said
 
     def hear(self) -> None:
         """Take the next message, or notice that none will come."""

@@ -87,8 +87,8 @@ def sever(world: "World", pick: Pick) -> str | None:
     if not lines:
         return None
     line = lines[pick(len(lines))]
-    if line.phase in (Phase.OPENING, Phase.BEGUN) and line is line.port.active:
-        return None  # a device that cannot be attached stays without: no fault to recover from
+    if line is line.port.active and line.phase is not Phase.ATTACHED:
+        return None  # a device that its incarnation cannot attach is reported, and not tried again
     stream = line.stream
     stream.broken = True
     for box in (stream.inbox, stream.outbox):

@@ -64,6 +64,8 @@ def scribble(world: "World", pick: Pick) -> str | None:
 def reset(world: "World", pick: Pick) -> str | None:
     """Reset a device and bring it up again, whatever is out."""
     port = world.ports[pick(len(world.ports))]
+    if port.active is not None and port.active.said == "activate":
+        return None
     out = sum(map(len, port.work.driver.out))
     if hasattr(port.work, "dropped"):
         port.work.dropped()

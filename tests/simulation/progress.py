@@ -21,7 +21,7 @@ def say(world: "World", pick: Pick) -> str | None:
     line = lines[pick(len(lines))]
     said = line.say()
     requests = ""
-    if said == "batch":
+    if said == "batch" and not line.stream.broken:
         batch = line.stream.inbox[-1].batch
         slots = ", ".join(f"{r.slot}" for r in batch.requests)
         requests = f" of slots {slots}" + (", replayed" if batch.replay else "")

@@ -122,7 +122,8 @@ class Stream:
                 self._stage += 1
                 if message.HasField("attached") and self.driver_is_evented:
                     self._steps += 2  # the state, before anything is put out
-            self.outbox.append(message)
+            if not self.broken:
+                self.outbox.append(message)
         return "executes"
 
     @property
