@@ -10,6 +10,7 @@ kernel takes the *thread* that started them for the parent.
 """
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from pathlib import Path
 import trio
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+_PF_EXITING = 4  # include/linux/sched.h; among the flags of proc_pid_stat(5)
+_WAITING = trio.CapacityLimiter(math.inf)  # threads that wait for stops, one for each child
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Child:
         self.status: int | None = None  # as of waitpid, once reaped
         self._process = process
         self._ready = ready
+        self._burial = trio.Lock()
         self._pidfd = os.pidfd_open(process.pid)
 
     async def ready(self, deadline: float) -> None:
@@ -67,6 +71,22 @@ class Child:
         finally:
             os.close(fd)
 
+    async def stopped(self) -> None:
+        """Wait until it is stopped by a signal, or dead; a debugger's stops are the debugger's.
+
+        The thread that waits is left behind when this is cancelled; it ends with the process.
+        """
+        fd = os.dup(self._pidfd)
+        await trio.to_thread.run_sync(_wait_for_stop, fd, abandon_on_cancel=True, limiter=_WAITING)
+
+    def exiting(self) -> bool:
+        """Whether it is dead or on its way there; its descriptors are closed before it is dead."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return True
+        return fields[0] in b"ZX" or bool(int(fields[6]) & _PF_EXITING)
+
     def terminate(self) -> None:
         """Ask it to end in order."""
         if self.status is None:
@@ -77,18 +97,24 @@ class Child:
         if self.status is None:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """SIGSTOP the process alone."""
+        if self.status is None:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
+
     async def bury(self) -> None:
         """SIGKILL its group and wait until all of it is reaped, however long that takes."""
-        if self.status is not None:
-            return
         with trio.CancelScope(shield=True):
-            with suppress(ProcessLookupError):  # dead before it had a group of its own
-                os.killpg(self.pid, signal.SIGKILL)
-            self.kill()
-            await self.died()
-            await self._reap_group()
-        os.close(self._pidfd)
-        os.close(self._ready)
+            async with self._burial:
+                if self.status is not None:
+                    return
+                with suppress(ProcessLookupError):  # dead before it had a group of its own
+                    os.killpg(self.pid, signal.SIGKILL)
+                self.kill()
+                await self.died()
+                await self._reap_group()
+                os.close(self._pidfd)
+                os.close(self._ready)
 
     async def end(self, patience: trio.CancelScope) -> None:
         """SIGTERM, wait while `patience` lasts, then bury."""
@@ -181,3 +207,11 @@ def adopt_orphans() -> None:
 def _wait_for_group(group: int) -> None:
     with suppress(ChildProcessError):
         os.waitid(os.P_PGID, group, os.WEXITED | os.WNOWAIT)
+
+
+def _wait_for_stop(pidfd: int) -> None:
+    try:
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, pidfd, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    finally:
+        os.close(pidfd)

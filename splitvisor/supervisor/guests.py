@@ -29,14 +29,14 @@ class GuestKeeper:
         self,
         plan: Plan,
         stub: Any,
-        services_serving: Callable[[], Awaitable[None]],
-        device_lost: Callable[[core.Event], None],
+        services_serving: Callable[[Guest], Awaitable[None]],
+        heard: Callable[[core.Event], None],
         report: events.Report,
     ) -> None:
         self._plans = {guest.name: (guest, built) for guest, built in plan.guests}
         self._stub = stub
         self._services_serving = services_serving
-        self._device_lost = device_lost
+        self._heard = heard
         self._report = report
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
@@ -47,7 +47,7 @@ class GuestKeeper:
         """Start all; UserError with the core's reason if one cannot be."""
         for guest, built in self._plans.values():
             try:
-                await self._boot(built)
+                await self._boot(guest, built)
             except grpc.RpcError as error:
                 raise rpc.failure(f"guest {guest.name}: the core", error) from None
 
@@ -55,13 +55,12 @@ class GuestKeeper:
         """Handle the core's events as long as there are any."""
         async with trio.open_nursery() as nursery:
             async for event in messages:
+                self._heard(event)  # first: it may have to do with a recovery
                 self._report(events.GuestEvent(event))
                 if event.missed:
                     for status in await self.statuses():
                         if status.state == core.GUEST_ENDED:
                             await self._end(nursery, status)
-                elif event.kind == core.EVENT_DEVICE_LOST:
-                    self._device_lost(event)
                 elif event.kind == core.EVENT_GUEST_ENDED:
                     for status in await self.statuses():
                         if status.name == event.guest:
@@ -152,10 +151,10 @@ class GuestKeeper:
                 except grpc.RpcError:
                     continue
 
-    async def _boot(self, built: BuiltGuest) -> None:
+    async def _boot(self, guest: Guest, built: BuiltGuest) -> None:
         reference = core.GuestRef(name=built.config.name)
         while True:
-            await self._services_serving()
+            await self._services_serving(guest)
             try:
                 await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
                 break
@@ -187,7 +186,7 @@ class GuestKeeper:
             if guest.name in self._stopping:
                 self._settle(last)
                 return
-            await self._boot(built)
+            await self._boot(guest, built)
         except grpc.RpcError as error:
             failure = rpc.failure(f"guest {guest.name}: the core", error)
             if not isinstance(failure, UserError):

@@ -18,6 +18,7 @@ from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.errors import UserError
 from splitvisor.supervisor.failure import MachineError
+from splitvisor.supervisor.followers import Follower, Followers
 
 THREADS = 8  # operators at once; a waiting Stop holds one
 FOLLOWERS = 4  # of events; each holds one of the threads, and a watcher of the core's
@@ -49,6 +50,25 @@ class Operated(Protocol):
 
     async def set_balloon(self, request: core.BalloonRequest) -> core.GuestStatus:
         """Take memory from a guest, or give it back."""
+
+    async def upgrade_service(self, name: str) -> operator.UpgradeReply:
+        """Move all devices of a service OS to a fresh incarnation."""
+
+    async def release_device(self, device: str) -> None:
+        """Take a device (guest/device) out of quarantine."""
+
+    async def inject_fault(self, request: operator.FaultRequest) -> operator.FaultReply:
+        """Make a service OS misbehave."""
+
+    async def list_faults(self, service: str) -> operator.ListFaultsReply:
+        """The faults that wait in the incarnation that serves."""
+
+    async def clear_faults(self, service: str) -> operator.ClearFaultsReply:
+        """Take the faults away."""
+
+    @property
+    def followers(self) -> Followers:
+        """Who follows what happens to service OSes."""
 
     def events(self, request: core.WatchRequest) -> Any:
         """The core's events from now on: a gRPC call to iterate, or cancel."""
@@ -97,6 +117,37 @@ class OperatorServer(operator_grpc.OperatorServicer):
         pid, epoch = self._in_trio(context, self._operated.kill_service, request.name)
         return operator.KillServiceReply(pid=pid, epoch=epoch)
 
+    def UpgradeService(
+        self, request: operator.UpgradeRequest, context: grpc.ServicerContext
+    ) -> operator.UpgradeReply:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.upgrade_service, request.name)
+
+    def ReleaseDevice(
+        self, request: operator.ReleaseDeviceRequest, context: grpc.ServicerContext
+    ) -> operator.ReleaseDeviceReply:
+        """See operator.proto."""
+        self._in_trio(context, self._operated.release_device, request.device)
+        return operator.ReleaseDeviceReply()
+
+    def InjectFault(
+        self, request: operator.FaultRequest, context: grpc.ServicerContext
+    ) -> operator.FaultReply:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.inject_fault, request)
+
+    def ListFaults(
+        self, request: operator.ListFaultsRequest, context: grpc.ServicerContext
+    ) -> operator.ListFaultsReply:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.list_faults, request.service)
+
+    def ClearFaults(
+        self, request: operator.ClearFaultsRequest, context: grpc.ServicerContext
+    ) -> operator.ClearFaultsReply:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.clear_faults, request.service)
+
     def SetPolicy(
         self, request: core.PolicyConfig, context: grpc.ServicerContext
     ) -> core.SchedulerStatus:
@@ -124,13 +175,16 @@ class OperatorServer(operator_grpc.OperatorServicer):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         try:
             messages = self._operated.events(request)
-            if not context.add_callback(messages.cancel):  # it is over already
+            with self._operated.followers.follow() as follower:
+                if not context.add_callback(messages.cancel):  # it is over already
+                    messages.cancel()
+                messages.initial_metadata()
+                context.send_initial_metadata(())  # it has begun: what follows is not missed
+                pump = threading.Thread(target=_pump, args=(messages, follower), daemon=True)
+                pump.start()
+                yield from follower
                 messages.cancel()
-            messages.initial_metadata()
-            context.send_initial_metadata(())  # the watch has begun: what follows is not missed
-            with suppress(grpc.RpcError):  # the core or the follower is gone
-                for event in messages:
-                    yield operator.MachineEvent(core=event)
+            pump.join()
         finally:
             self._followers.release()
 
@@ -149,3 +203,12 @@ class OperatorServer(operator_grpc.OperatorServicer):
         except (trio.RunFinishedError, trio.Cancelled):
             context.abort(grpc.StatusCode.UNAVAILABLE, "the machine is ending")
         raise AssertionError("abort raises")
+
+
+def _pump(messages: Any, follower: Follower) -> None:
+    """Pass the core's events on until the core, or the follower, is gone."""
+    with suppress(grpc.RpcError):
+        for event in messages:
+            if not follower.put(operator.MachineEvent(core=event), wait=True):
+                break
+    follower.close()

@@ -1,17 +1,16 @@
-"""Keeps one service OS alive: one incarnation after the other, never two at once.
+"""Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-An incarnation is *launched* (a process that serves on sockets of its own), then *attached* (the
-core connects its devices and replays). The two are apart so that a launched one may wait as a warm
-standby. Between a death and the next attachment stands the fence: the dead incarnation's whole
-process group is killed and reaped before the core hears of another.
+Everything here is a task of its own, so that nothing waits for anything but what it needs: while
+one incarnation is buried the next one may come up. From a death to the core's hearing of the next
+incarnation nothing is read, written or reported.
 """
 
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -19,25 +18,49 @@ import trio
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
+from protos.faults_pb2 import KILL, Armed
 from splitvisor.errors import UserError
-from splitvisor.supervisor import events
+from splitvisor.machine import Guest, ServiceSettings
+from splitvisor.supervisor import events, faults, steps
+from splitvisor.supervisor.attention import Attention
 from splitvisor.supervisor.child import Child, StartError, Stdio, spawn
-from splitvisor.supervisor.deaths import FREE, Deaths, Outage
+from splitvisor.supervisor.consequences import Consequences
+from splitvisor.supervisor.core_calls import Calls, reason_of
+from splitvisor.supervisor.outage_policies import OutagePolicies
 from splitvisor.supervisor.plan import child_environment
+from splitvisor.supervisor.recovery import SERVES, Recovery, State
 from splitvisor.supervisor.run_directory import RunDirectory
+from splitvisor.supervisor.service_status import status_of
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
-Connect = Callable[[core.ServiceEndpoint], Awaitable[core.ConnectReply]]
+ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
 
 
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """One process that is the service OS, and how the core reaches it."""
+@dataclass(slots=True)
+class Process:
+    """An incarnation as a process, and how the core reaches it."""
 
-    epoch: int
     child: Child
     endpoint: core.ServiceEndpoint
+    attention: Attention
     born: float  # seconds, monotonic
+    call: trio.CancelScope = field(default_factory=trio.CancelScope)  # of what the core is asked
+    _waits: list[trio.CancelScope] = field(default_factory=list)
+    _given_up: bool = False
+
+    def waiting(self) -> trio.CancelScope:
+        """A scope for what waits for it, cancelled when it is given up."""
+        scope = trio.CancelScope()
+        if self._given_up:
+            scope.cancel()
+        self._waits.append(scope)
+        return scope
+
+    def give_up(self) -> None:
+        """Nothing is to be expected of it any more."""
+        self._given_up = True
+        for scope in self._waits:
+            scope.cancel()
 
 
 class ServiceKeeper:
@@ -48,197 +71,307 @@ class ServiceKeeper:
         name: str,
         directory: RunDirectory,
         stdio: Stdio,
-        connect: Connect,
+        calls: Calls,
         report: events.Report,
+        settings: ServiceSettings = ServiceSettings(),
         cpus: Set[int] = frozenset(),
+        guests: Sequence[Guest] = (),
     ) -> None:
         self.name = name
+        self.settings = settings
+        self.machine = Recovery(name, settings.standby)
         self._cpus = cpus  # of the host that it is to keep to; empty: all
         self._directory = directory
         self._stdio = stdio
-        self._connect = connect
+        self._calls = calls
         self._report = report
-        self._deaths = Deaths()
-        self._epoch = 0
-        self._incarnation: Incarnation | None = None
-        self._attached = trio.Event()
-        self._killed_ns = 0
-        self._last_outage: Outage | None = None
-
-    async def launch(self) -> None:
-        """The first incarnation that serves; UserError if there is none.
-
-        One that a signal kills is replaced as after any death, but only a few times.
-        """
-        while True:
-            try:
-                return await self._launch()
-            except StartError as error:
-                if not self._current.child.killed() or self._deaths.count >= FREE:
-                    raise UserError(f"service OS {self.name} {error}") from None
-                await self._give_up(error)
-
-    async def attach(self) -> None:
-        """Make the first incarnation known to the core; UserError if that fails."""
-        try:
-            await self._attach()
-        except StartError as error:
-            raise UserError(f"service OS {self.name} {error}") from None
-        self._attached.set()
+        self._processes: dict[int, Process] = {}
+        self._buried: list[Process] = []  # whose logs and sockets are still there
+        self._nursery: trio.Nursery | None = None
+        self._alarm = trio.CancelScope()
+        self._changed = trio.Event()  # replaced at each change of the machine
+        self._upgrades: list[steps.UpgradeEnded] = []  # that have ended
+        self._lasting = faults.Lasting()
+        self._ending = False
+        policies = OutagePolicies(name, guests)
+        of_outages = (self._out_since, self._nobody_begins)
+        self._consequences = Consequences(name, policies, calls, report, *of_outages)
 
     async def keep(self) -> None:
-        """Replace each incarnation that dies, for ever."""
-        while True:
-            await self._current.child.died()
-            outage = Outage(noticed=time.monotonic_ns(), killed=self._killed_ns)
-            self._attached = trio.Event()
-            self._last_outage = outage
-            await self._bury()
-            outage.reaped = time.monotonic_ns()
-            await trio.sleep(self._mourn())
-            await self._recover(outage)
+        """Replace each incarnation that dies, for ever; UserError if there can be none."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self.feed(steps.Begin())
+            nursery.start_soon(self._consequences.keep)
+            while True:
+                with self._alarm:
+                    await trio.sleep_forever()
+                self._alarm = trio.CancelScope()
+                self.feed(steps.Tick())
 
     async def serving(self) -> None:
-        """Wait until an incarnation is attached."""
-        await self._attached.wait()
+        """Wait until an incarnation serves."""
+        while self.machine.state not in SERVES:
+            await self._changed.wait()
+
+    def feed(self, event: steps.Event) -> None:
+        """Tell the machine, and begin what it says."""
+        if self._ending or self._nursery is None:
+            return
+        now = time.monotonic_ns()
+        for action in self.machine.handle(event, now):
+            self._begin(action)
+        deadline = self.machine.deadline
+        seconds = float("inf") if deadline is None else max(deadline - now, 0) / 1e9
+        self._alarm.deadline = trio.current_time() + seconds
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+        self._consequences.changed()
+        if self._buried and self.machine.state in SERVES:
+            self._tidy()
+
+    def hear(self, event: core.Event) -> None:
+        """What the core tells of this service OS's devices, or of a guest that is no more."""
+        device, epoch = f"{event.guest}/{event.device}", event.epoch
+        process = self._processes.get(epoch)
+        match event.kind:
+            case core.EVENT_GUEST_DESTROYED:
+                self.feed(steps.GuestGone(event.guest))
+            case core.EVENT_DEVICE_ATTACHED:
+                self.feed(steps.DeviceAttached(epoch, device))
+            case core.EVENT_DEVICE_REPLAYED:
+                replayed = (epoch, device, event.count, event.monotonic_ns)
+                self.feed(steps.DeviceReplayed(*replayed))
+            case core.EVENT_DEVICE_RESUMED:
+                self.feed(steps.DeviceResumed(epoch, event.monotonic_ns))
+            case core.EVENT_DEVICE_LOST if process is not None:
+                process.attention.stream_broke(f"{device} was lost: {event.text}")
+            case core.EVENT_STANDBY_LOST if process is not None:
+                process.attention.stream_broke(event.text)
+            case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
+                if self._nursery is not None:
+                    stalled = process.attention.stalled
+                    self._nursery.start_soon(stalled, device, event.count)
 
     def kill(self) -> tuple[int, int]:
-        """SIGKILL the incarnation there is; its pid and epoch. UserError if it is dead already."""
-        current = self._current
-        if current.child.status is not None:
+        """SIGKILL the incarnation that serves; its pid and epoch. UserError if it is dead."""
+        epoch, process = self.incarnation()
+        self.feed(steps.Ordered(epoch))
+        process.child.kill()
+        return process.child.pid, epoch
+
+    def incarnation(self, standby: bool = False) -> tuple[int, Process]:
+        """The one that serves or is to, or the one that stands by; UserError if there is none."""
+        known = self.machine.standby if standby else self.machine.active
+        if known is None or known.lost:
+            if standby:
+                raise UserError(f"service OS {self.name} has no standby now: ask in a moment")
             raise UserError(f"service OS {self.name} is dead already: it is being started again")
-        self._killed_ns = time.monotonic_ns()
-        current.child.kill()
-        return current.child.pid, current.epoch
+        return known.epoch, self._processes[known.epoch]
 
-    def fail(self, epoch: int) -> None:
-        """A device lost this incarnation: if it is still alive, a part of it is not. Kill it.
+    async def upgrade(self) -> operator.UpgradeReply:
+        """Move all devices to a fresh incarnation; UserError with the reason if that fails."""
+        before = len(self._upgrades)
+        self.feed(steps.UpgradeAsked())
+        while len(self._upgrades) == before:
+            await self._changed.wait()
+        ended = self._upgrades[before]
+        if ended.outage is None:
+            raise UserError(f"service OS {self.name} is not upgraded: {ended.problem}")
+        epoch, process = self.incarnation()
+        reply = operator.UpgradeReply(pid=process.child.pid, epoch=epoch)
+        reply.pause_ms = ended.outage.total_ms
+        return reply
 
-        A stream breaks when its process dies, and then this changes nothing; but also when the
-        device's driver raised what it should not, or when the core would not believe an answer.
-        """
-        current = self._current
-        if current.epoch == epoch and current.child.status is None:
-            current.child.kill()
+    def quarantined(self) -> Mapping[str, str]:
+        """The devices that are kept away from it, with the reasons."""
+        return self.machine.quarantine.reasons
+
+    async def inject(self, request: operator.FaultRequest) -> operator.FaultReply:
+        """Have an incarnation misbehave; UserError if it cannot be made to."""
+        epoch, process = self.incarnation(request.standby)
+        reply = operator.FaultReply(pid=process.child.pid, epoch=epoch)
+        fault = request.fault
+        if faults.is_signal(fault):
+            self.feed(steps.Ordered(epoch))
+            (process.child.kill if fault.action == KILL else process.child.stop)()
+        else:
+            self._check_failpoints()
+            reply.id = await faults.arm(process.endpoint, fault)
+            self._lasting.add(fault)
+        what = faults.describe(request)
+        self._report(events.FaultInjected(self.name, process.child.pid, epoch, what))
+        return reply
+
+    async def faults(self) -> list[Armed]:
+        """Those that wait in the incarnation that serves."""
+        self._check_failpoints()
+        return await faults.armed(self.incarnation()[1].endpoint)
+
+    async def clear_faults(self) -> int:
+        """Take them away, in every incarnation; how many it were."""
+        self._check_failpoints()
+        self._lasting.clear()
+        return sum([await faults.disarm(p.endpoint) for p in list(self._processes.values())])
+
+    def _check_failpoints(self) -> None:
+        if not self.settings.failpoints:
+            raise UserError(
+                f"service OS {self.name} has no failpoints: start it with 'failpoints = true' in "
+                f"[services.{self.name}], or with --failpoints"
+            )
 
     async def end(self, patience: trio.CancelScope) -> None:
-        """End the incarnation there is: SIGTERM, so that it flushes, then SIGKILL."""
-        if self._incarnation is not None and self._incarnation.child.status is None:
-            await self._incarnation.child.end(patience)
-            self._tell_log()
+        """End whatever runs: SIGTERM to the one that serves, so that it flushes; then SIGKILL."""
+        self._ending = True
+        active = self.machine.active
+        async with trio.open_nursery() as nursery:
+            for epoch, process in self._processes.items():
+                if active is not None and epoch == active.epoch and not active.lost:
+                    nursery.start_soon(process.child.end, patience)
+                else:
+                    nursery.start_soon(process.child.bury)
+        self._buried += self._processes.values()
+        self._processes.clear()
+        self._tidy()
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
-        status = operator.ServiceStatus(
-            name=self.name, deaths=self._deaths.count, last_death=self._deaths.last
-        )
-        incarnation = self._incarnation
-        if incarnation is not None:
-            status.epoch = incarnation.epoch
-            status.pid = incarnation.child.pid
-            if incarnation.child.status is not None:
-                status.state = operator.SERVICE_DEAD
-            elif self._attached.is_set():
-                status.state = operator.SERVICE_SERVING
-            if status.state != operator.SERVICE_DEAD:
-                status.uptime_s = time.monotonic() - incarnation.born
-        if self._last_outage is not None and self._last_outage.attached:
-            status.last_outage_ms = self._last_outage.total_ms
+        machine, status = self.machine, status_of(self.machine)
+        status.failpoints = self.settings.failpoints
+        status.watchdog = "on" if self.settings.watchdog else "off"
+        if self._ending:
+            status.state = operator.SERVICE_DEAD
+        if machine.active is not None and (active := self._processes.get(machine.active.epoch)):
+            status.pid = active.child.pid
+            status.uptime_s = time.monotonic() - active.born
+        if machine.standby is not None and (next_ := self._processes.get(machine.standby.epoch)):
+            status.standby.pid = next_.child.pid
         return status
 
-    @property
-    def _current(self) -> Incarnation:
-        assert self._incarnation is not None, "launch comes first"
-        return self._incarnation
+    def _begin(self, action: steps.Action) -> None:
+        assert self._nursery is not None
+        start = self._nursery.start_soon
+        match action:
+            case steps.Launch(epoch):
+                self._processes[epoch] = self._spawn(epoch)
+                start(self._bring_up, epoch)
+            case steps.Fence(epoch):
+                start(self._fence, epoch)
+            case steps.Prepare(epoch):
+                start(self._prepare, epoch)
+            case steps.Connect(epoch, one_by_one, withheld):
+                endpoint = core.ServiceEndpoint(one_by_one=one_by_one, withheld=withheld)
+                self._consequences.given()
+                endpoint.MergeFrom(self._processes[epoch].endpoint)
+                start(self._connect, epoch, endpoint)
+            case steps.Release(epoch):
+                start(self._release, epoch)
+            case steps.Fail(device, reason):
+                start(self._fail, device, reason)
+            case steps.Tell(event):
+                self._report(event)
+            case steps.UpgradeEnded():
+                self._upgrades.append(action)
+            case steps.GiveUp(why):
+                start(self._give_up, why)
 
-    async def _launch(self) -> None:
-        self._epoch += 1
-        self._killed_ns = 0
-        listen, grants = self._directory.service_sockets(self.name, self._epoch)
+    def _spawn(self, epoch: int) -> Process:
+        listen, grants = self._directory.service_sockets(self.name, epoch)
         token = secrets.token_hex(16)
-        child = spawn(
-            "service_os",
-            [
-                *("--name", self.name, "--epoch", str(self._epoch)),
-                *("--listen", str(listen), "--grants", str(grants)),
-            ],
-            self._directory.log(f"{self.name}.{self._epoch}"),
-            self._stdio,
-            child_environment(token),
-        )
+        arguments = ["--name", self.name, "--epoch", str(epoch)]
+        arguments += ["--listen", str(listen), "--grants", str(grants)]
+        if self.settings.failpoints:
+            arguments.append("--failpoints")
+        log = self._directory.log(f"{self.name}.{epoch}")
+        child = spawn("service_os", arguments, log, self._stdio, child_environment(token))
         if self._cpus:
             with suppress(OSError):  # it has died already, or the host took the CPUs away
                 os.sched_setaffinity(child.pid, self._cpus)
-        endpoint = core.ServiceEndpoint(
-            name=self.name,
-            epoch=self._epoch,
-            address=str(listen),
-            grant_address=str(grants),
-            token=token,
-        )
-        self._incarnation = Incarnation(self._epoch, child, endpoint, time.monotonic())
-        await child.ready(START_DEADLINE)
-        self._report(events.ServiceStarted(self.name, child.pid, self._epoch))
+        endpoint = core.ServiceEndpoint(name=self.name, epoch=epoch, token=token)
+        endpoint.address, endpoint.grant_address = str(listen), str(grants)
+        attention = Attention(epoch, child, self._calls, self.feed)
+        return Process(child, endpoint, attention, time.monotonic())
 
-    async def _attach(self) -> core.ConnectReply:
-        """Tell the core of the incarnation; StartError if it refuses or the incarnation dies."""
-        current = self._current
-        reply: core.ConnectReply | None = None
-        problem = "died while its devices were being attached"
-        async with trio.open_nursery() as nursery:
-
-            async def give_up_at_death() -> None:
-                await current.child.died()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(give_up_at_death)
+    async def _bring_up(self, epoch: int) -> None:
+        process = self._processes[epoch]
+        with process.waiting():
             try:
-                reply = await self._connect(current.endpoint)
+                await process.child.ready(START_DEADLINE)
+                await self._lasting.arm(process.endpoint)
+            except (StartError, UserError) as error:
+                self.feed(steps.Lost(epoch, str(error)))
+                return
+            self.feed(steps.Started(epoch, process.child.pid))
+            await process.attention.watch(stops=self.settings.watchdog)
+
+    async def _prepare(self, epoch: int) -> None:
+        process = self._processes[epoch]
+        with process.waiting():
+            try:
+                reply = await self._calls.prepare(process.endpoint)
             except grpc.RpcError as error:
-                problem = f"was refused by the core: {error.details()}"
-            nursery.cancel_scope.cancel()
-        if reply is None:
-            raise StartError(problem)
-        return reply
+                why = f"cannot stand by: {reason_of(error)}"
+                self.feed(steps.Lost(epoch, why))
+            else:
+                self.feed(steps.Prepared(epoch, reply.attached, problems_of(reply)))
 
-    async def _recover(self, outage: Outage) -> None:
-        while True:
+    async def _connect(self, epoch: int, endpoint: core.ServiceEndpoint) -> None:
+        heard: steps.Event = steps.ConnectFailed(epoch, "died while its devices were attached")
+        with self._processes[epoch].call:
             try:
-                await self._launch()
-                outage.started = time.monotonic_ns()
-                reply = await self._attach()
-                break
-            except StartError as error:
-                await self._give_up(error)
-        outage.attached = time.monotonic_ns()
-        self._attached.set()
-        problems = tuple(f"{p.guest}/{p.device}: {p.problem}" for p in reply.problems)
-        self._report(
-            events.ServiceRecovered(
-                self.name, self._current.child.pid, self._epoch, reply.attached, problems, outage
-            )
-        )
+                reply = await self._calls.connect(endpoint)
+                problems = problems_of(reply)
+                heard = steps.Connected(epoch, reply.attached, problems, reply.guilty)
+            except grpc.RpcError as error:
+                heard = steps.ConnectFailed(epoch, f"was refused by the core: {reason_of(error)}")
+        self.feed(heard)
 
-    async def _give_up(self, error: StartError) -> None:
-        self._report(events.ServiceFailed(self.name, self._epoch, str(error)))
-        await self._bury()
-        await trio.sleep(self._mourn())
+    async def _release(self, epoch: int) -> None:
+        heard: steps.Event = steps.ReleaseFailed(epoch, "it died")
+        with self._processes[epoch].call:
+            try:
+                await self._calls.release(self.name)
+                heard = steps.Released(epoch)
+            except grpc.RpcError as error:
+                heard = steps.ReleaseFailed(epoch, f"it does not finish: {reason_of(error)}")
+        self.feed(heard)
 
-    async def _bury(self) -> None:
-        current = self._current
-        await current.child.bury()
-        self._tell_log()
-        for path in (current.endpoint.address, current.endpoint.grant_address):
-            Path(path).unlink(missing_ok=True)
+    async def _fail(self, device: str, reason: str) -> None:
+        with suppress(grpc.RpcError):  # its guest is gone, say
+            await self._calls.fail(self.name, [device], reason)
 
-    def _tell_log(self) -> None:
-        for line in self._current.child.lines():
-            self._report(events.ServiceSaid(self.name, line))
+    async def _fence(self, epoch: int) -> None:
+        process = self._processes[epoch]
+        process.give_up()
+        await process.child.bury()
+        process.call.deadline = trio.current_time() + ANSWER_AFTER_DEATH
+        del self._processes[epoch]
+        self._buried.append(process)
+        child = process.child
+        self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
 
-    def _mourn(self) -> float:
-        """Record the death; the seconds to wait before the next start."""
-        current = self._current
-        how = current.child.how_it_died()
-        delay = self._deaths.add(time.monotonic(), how)
-        self._report(events.ServiceDied(self.name, current.child.pid, current.epoch, how, delay))
-        return delay
+    def _out_since(self) -> int:
+        outage = self.machine.outage
+        return 0 if outage is None or self.machine.state in SERVES else outage.detected
+
+    def _nobody_begins(self) -> bool:
+        return self.machine.state is not State.PROMOTING
+
+    async def _give_up(self, why: str) -> None:
+        self._tidy()
+        raise UserError(f"service OS {self.name} {why}")
+
+    def _tidy(self) -> None:
+        """Tell what the dead left on their standard error, and take their sockets away."""
+        for process in self._buried:
+            for line in process.child.lines():
+                self._report(events.ServiceSaid(self.name, line))
+            for path in (process.endpoint.address, process.endpoint.grant_address):
+                Path(path).unlink(missing_ok=True)
+        self._buried.clear()
+
+
+def problems_of(reply: core.ConnectReply) -> tuple[str, ...]:
+    """A line for each device that is not there."""
+    return tuple(f"{p.guest}/{p.device}: {p.problem}" for p in reply.problems)

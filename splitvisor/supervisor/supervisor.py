@@ -9,6 +9,7 @@ nothing is left behind either way.
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -21,11 +22,15 @@ from protos import core_pb2 as core
 from protos import core_pb2_grpc as core_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
-from splitvisor.machine import Machine
-from splitvisor.supervisor import ending, events, rpc
+from splitvisor.machine import Guest, Machine
+from splitvisor.supervisor import ending, events, rpc, steps
 from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
+from splitvisor.supervisor.core_calls import CoreCalls
+from splitvisor.supervisor.events import SupervisorEvent
 from splitvisor.supervisor.failure import MachineError, one_failure
+from splitvisor.supervisor.followers import Followers
 from splitvisor.supervisor.guests import GuestKeeper
+from splitvisor.supervisor.messages import messages_of
 from splitvisor.supervisor.operator import OperatorServer
 from splitvisor.supervisor.plan import Plan, child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
@@ -92,18 +97,29 @@ class Supervisor:
         self.reason = ""
         self._machine = plan.machine
         self._directory = directory
-        self._report = report
+        self.followers = Followers()
+        self._listener = report
         self._core: Child | None = None
         self._memory_budget = 0
         self._channel = rpc.channel(directory.core_socket)
         self._stub: Any = core_grpc.CoreStub(self._channel)
         free = os.sched_getaffinity(0).difference(plan.machine.scheduling.pcpus)
+        self._calls = CoreCalls(self._stub)
         self._services = {
-            name: ServiceKeeper(name, directory, stdio, self._connect, report, free)
+            name: ServiceKeeper(
+                name,
+                directory,
+                stdio,
+                self._calls,
+                self._report,
+                plan.machine.settings_of(name),
+                free,
+                plan.machine.guests,
+            )
             for name in plan.machine.services
         }
         self.guests = GuestKeeper(
-            plan, self._stub, self._services_serving, self._device_lost, report
+            plan, self._stub, self._services_serving, self._hear, self._report
         )
         self._operator: OperatorServer | None = None
         self._work = trio.CancelScope()
@@ -114,22 +130,25 @@ class Supervisor:
     async def run(self, body: Body) -> None:
         """Start everything, then run body; cancelled by `stop`."""
         with self._work:
-            await self._start_processes()
-            async with AsyncExitStack() as stack:
+            async with trio.open_nursery() as services, AsyncExitStack() as stack:
+                for service in self._services.values():
+                    services.start_soon(service.keep)  # they come up while the core does
+                self._core = self._spawn_core()
+                await self._await_core(self._core)
                 messages = await stack.enter_async_context(
                     rpc.stream(self._stub.WatchEvents, core.WatchRequest())
                 )
                 nursery = await stack.enter_async_context(trio.open_nursery())
                 nursery.start_soon(self._watch_core)
-                for service in self._services.values():
-                    await service.attach()
-                    nursery.start_soon(service.keep)
                 nursery.start_soon(self.guests.follow, messages)
+                self._calls.open(self._core.pid)
+                for service in self._services.values():
+                    await service.serving()
                 self._operator = OperatorServer(self, self._directory.operator_socket)
                 self._operator.start()
                 await self.guests.start()
                 await body(self)
-                nursery.cancel_scope.cancel()
+                services.cancel_scope.cancel()
 
     async def heed(self, signals: AsyncIterator[int]) -> None:
         """The first signal ends the machine in order, a second one at once."""
@@ -189,13 +208,30 @@ class Supervisor:
 
     async def kill_service(self, name: str) -> tuple[int, int]:
         """SIGKILL a service OS, the only one if name is empty; its pid and epoch."""
-        if not name and len(self._services) == 1:
-            name = next(iter(self._services))
-        if name not in self._services:
-            if not name:
-                raise UserError(f"which service OS? There are {', '.join(self._services)}")
-            raise UserError(f"no service OS {name!r}{nearest(name, self._services)}")
-        return self._services[name].kill()
+        return self._service(name).kill()
+
+    async def upgrade_service(self, name: str) -> operator.UpgradeReply:
+        """Move all devices to an incarnation started for it; UserError says why it is not so."""
+        return await self._service(name).upgrade()
+
+    async def release_device(self, device: str) -> None:
+        """Take a device (guest/device) out of quarantine; UserError if it is not in it."""
+        held = {d: service for service in self._services.values() for d in service.quarantined()}
+        if device not in held:
+            raise UserError(f"device {device} is not in quarantine{nearest(device, held)}")
+        held[device].feed(steps.DeviceReleaseAsked(device))
+
+    async def inject_fault(self, request: operator.FaultRequest) -> operator.FaultReply:
+        """Make a service OS misbehave; UserError if that cannot be."""
+        return await self._service(request.service).inject(request)
+
+    async def list_faults(self, service: str) -> operator.ListFaultsReply:
+        """The faults that wait in the incarnation that serves."""
+        return operator.ListFaultsReply(faults=await self._service(service).faults())
+
+    async def clear_faults(self, service: str) -> operator.ClearFaultsReply:
+        """Take them away, and those for every later incarnation."""
+        return operator.ClearFaultsReply(cleared=await self._service(service).clear_faults())
 
     async def close(self) -> None:
         """End whatever there is, in order, and remove the run directory."""
@@ -213,27 +249,37 @@ class Supervisor:
         self._channel.close()
         self._directory.remove()
 
-    async def _start_processes(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._start_core)
-            for service in self._services.values():
-                nursery.start_soon(service.launch)
+    def _report(self, event: SupervisorEvent) -> None:
+        self._listener(event)
+        for message in messages_of(event, time.monotonic_ns()):
+            self.followers.publish(message)
 
-    async def _start_core(self) -> None:
-        self._core = spawn(
+    def _service(self, name: str) -> ServiceKeeper:
+        if not name and len(self._services) == 1:
+            name = next(iter(self._services))
+        if name not in self._services:
+            if not name:
+                raise UserError(f"which service OS? There are {', '.join(self._services)}")
+            raise UserError(f"no service OS {name!r}{nearest(name, self._services)}")
+        return self._services[name]
+
+    def _spawn_core(self) -> Child:
+        return spawn(
             "microhypervisor",
             [*("--listen", str(self._directory.core_socket)), *core_options(self._machine)],
             self._directory.log("core"),
             Stdio(subprocess.DEVNULL, subprocess.DEVNULL),
             child_environment(),
         )
+
+    async def _await_core(self, child: Child) -> None:
         try:
-            await self._core.ready(START_DEADLINE)
-            description = await self._call(self._stub.Describe, core.DescribeRequest())
+            await child.ready(START_DEADLINE)
         except StartError as error:
             raise UserError(f"the core {error}") from None
+        description = await self._call(self._stub.Describe, core.DescribeRequest())
         self._memory_budget = description.memory_budget
-        self._report(events.CoreStarted(self._core.pid, description))
+        self._report(events.CoreStarted(child.pid, description))
 
     async def _watch_core(self) -> None:
         assert self._core is not None
@@ -245,19 +291,19 @@ class Supervisor:
             f"{self._core.how_it_died()}, and its guests with it{': ' if line else ''}{line}"
         )
 
-    async def _connect(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
-        reply: core.ConnectReply = await rpc.call(
-            self._stub.ConnectService, endpoint, CALL_DEADLINE
-        )
-        return reply
+    def _hear(self, event: core.Event) -> None:
+        if event.missed:
+            for service in self._services.values():
+                service.feed(steps.EventsMissed())
+        if event.kind == core.EVENT_GUEST_DESTROYED:
+            for service in self._services.values():
+                service.hear(event)
+        elif event.service in self._services:  # or the core itself served the device
+            self._services[event.service].hear(event)
 
-    def _device_lost(self, event: core.Event) -> None:
-        if event.service in self._services:  # or the core itself served the device
-            self._services[event.service].fail(event.epoch)
-
-    async def _services_serving(self) -> None:
-        for service in self._services.values():
-            await service.serving()
+    async def _services_serving(self, guest: Guest) -> None:
+        for name in {device.service for device in guest.devices}:
+            await self._services[name].serving()
 
     async def _call(self, method: Any, request: Any) -> Any:
         try:

@@ -1,0 +1,68 @@
+"""Noticing that an incarnation of a service OS is dead, or as good as dead.
+
+Four signs: its pidfd becomes readable; it is stopped; a stream to it breaks; or the core tells that
+a device completes nothing, which the watchdog judges. The last three are told of a process that
+lives, unless it turns out to be dying already.
+"""
+
+import time
+from collections.abc import Callable
+
+import grpc
+import trio
+
+from splitvisor.supervisor import steps
+from splitvisor.supervisor.child import Child
+from splitvisor.supervisor.core_calls import Calls
+from splitvisor.supervisor.threads import threads_of
+from splitvisor.supervisor.watchdog import Watchdog
+
+
+class Attention:
+    """To one incarnation; `feed` hears steps.Lost."""
+
+    def __init__(
+        self, epoch: int, child: Child, calls: Calls, feed: Callable[[steps.Event], None]
+    ) -> None:
+        self._epoch = epoch
+        self._child = child
+        self._calls = calls
+        self._feed = feed
+        self._watchdog = Watchdog()
+
+    async def watch(self, stops: bool) -> None:
+        """Until it is dead, or stopped if that matters."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._await_death)
+            if stops:
+                nursery.start_soon(self._await_stop)
+
+    def stream_broke(self, why: str) -> None:
+        """The core lost a device, or has no use for the process any more."""
+        self._lost(why)
+
+    async def stalled(self, device: str, ms: int) -> None:
+        """The core tells that a device (guest/device) completes nothing."""
+        now = time.monotonic_ns()
+        service, core = threads_of(self._child.pid), threads_of(self._calls.pid())
+        why = self._watchdog.stalled(device, ms, now, service, core)
+        if not why:
+            return
+        try:  # the event may have been on its way for long
+            if await self._calls.stalled_ms(device) < ms:
+                return
+        except grpc.RpcError:
+            return  # another one comes
+        self._lost(why)
+
+    async def _await_death(self) -> None:
+        await self._child.died()
+        self._lost("")
+
+    async def _await_stop(self) -> None:
+        await self._child.stopped()
+        self._lost("stopped")
+
+    def _lost(self, why: str) -> None:
+        dead = self._child.status is not None or self._child.exiting()
+        self._feed(steps.Lost(self._epoch, "" if dead else why, dead))

@@ -1,0 +1,124 @@
+"""What a service OS's keeper asks of the core.
+
+Answers may take as long as service OSes take to open their devices; what makes no progress is the
+watchdog's business, and the deadlines here only end what nobody else would.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import grpc
+import trio
+
+from protos import core_pb2 as core
+from splitvisor.supervisor import rpc
+
+CONNECT_DEADLINE = 30.0  # seconds
+PREPARE_DEADLINE = 10.0
+FAIL_DEADLINE = 10.0
+RELEASE_PATIENCE = 5.0  # for what is in flight
+RELEASE_MARGIN = 5.0  # for the drivers to close on top of it, and for the answer
+LOOK_DEADLINE = 2.0
+
+
+class Calls(Protocol):
+    """Each raises grpc.RpcError."""
+
+    async def prepare(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
+        """Have all devices opened there."""
+
+    async def connect(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
+        """Have it serve."""
+
+    async def release(self, service: str) -> None:
+        """Take all devices back in order."""
+
+    async def fail(self, service: str, devices: Sequence[str], reason: str) -> None:
+        """Have the core fail the devices' requests."""
+
+    async def pause(self, guest: str, why: str) -> None:
+        """Stop a guest's vCPUs for a reason, until it is resumed for each reason."""
+
+    async def resume(self, guest: str, why: str) -> None:
+        """The reason is gone."""
+
+    async def stalled_ms(self, device: str) -> int:
+        """For how long a device has completed nothing though requests wait."""
+
+    def pid(self) -> int:
+        """The core's, 0 if it does not run."""
+
+
+class CoreCalls:
+    """The real ones; `stub` is of the Core service. They wait until `open` was called."""
+
+    def __init__(self, stub: Any) -> None:
+        self._stub = stub
+        self._there = trio.Event()
+        self._pid = 0
+        self._paused: dict[str, set[str]] = {}  # guests, and for whom
+
+    def open(self, pid: int) -> None:
+        """The core serves."""
+        self._pid = pid
+        self._there.set()
+
+    async def prepare(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
+        """See Calls."""
+        reply: core.ConnectReply = await self._ask(
+            self._stub.PrepareService, endpoint, PREPARE_DEADLINE
+        )
+        return reply
+
+    async def connect(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
+        """See Calls."""
+        reply: core.ConnectReply = await self._ask(
+            self._stub.ConnectService, endpoint, CONNECT_DEADLINE
+        )
+        return reply
+
+    async def release(self, service: str) -> None:
+        """See Calls."""
+        request = core.ReleaseRequest(name=service, patience_ms=round(RELEASE_PATIENCE * 1000))
+        await self._ask(self._stub.ReleaseService, request, RELEASE_PATIENCE + RELEASE_MARGIN)
+
+    async def fail(self, service: str, devices: Sequence[str], reason: str) -> None:
+        """See Calls."""
+        request = core.FailRequest(service=service, devices=devices, reason=reason)
+        await self._ask(self._stub.FailDevices, request, FAIL_DEADLINE)
+
+    async def pause(self, guest: str, why: str) -> None:
+        """See Calls."""
+        reasons = self._paused.setdefault(guest, set())
+        reasons.add(why)
+        await self._ask(self._stub.PauseGuest, core.GuestRef(name=guest), LOOK_DEADLINE)
+
+    async def resume(self, guest: str, why: str) -> None:
+        """See Calls."""
+        reasons = self._paused.get(guest, set())
+        reasons.discard(why)
+        if not reasons:
+            await self._ask(self._stub.ResumeGuest, core.GuestRef(name=guest), LOOK_DEADLINE)
+
+    async def stalled_ms(self, device: str) -> int:
+        """See Calls; 0 if there is no such device."""
+        reply = await self._ask(self._stub.ListGuests, core.ListRequest(), LOOK_DEADLINE)
+        for guest in reply.guests:
+            for status in guest.devices:
+                if f"{guest.name}/{status.name}" == device:
+                    return int(status.stalled_ms)
+        return 0
+
+    def pid(self) -> int:
+        """See Calls."""
+        return self._pid
+
+    async def _ask(self, method: Any, request: Any, deadline: float) -> Any:
+        await self._there.wait()
+        return await rpc.call(method, request, deadline)
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """One line for what a call ended with."""
+    details = (error.details() or "").strip().replace("\n", " ")
+    return details or error.code().name.lower().replace("_", " ")

@@ -1,0 +1,44 @@
+"""What the recovery machine knows of one incarnation of a service OS."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Standby(StrEnum):
+    """How far an incarnation is on its way to taking over."""
+
+    STARTING = "starting"
+    PREPARING = "preparing"  # the core has its devices opened there
+    READY = "ready"
+
+
+@dataclass(slots=True)
+class Incarnation:
+    """One process; times are nanoseconds, 0 while not reached."""
+
+    epoch: int
+    pid: int = 0
+    phase: Standby = Standby.STARTING
+    since: int = 0  # it stands by, and later: it serves with all replayed
+    begun: bool = False  # the core was told to begin with it
+    calling: bool = False  # the core has not answered yet
+    finished: bool = False  # its replay
+    released: bool = False  # by an upgrade: its death is no death
+    ordered: int = 0  # when an operator had it die
+    reaped: bool = False
+    lost: int = 0  # when
+    why: str = ""
+    delay: int = 0  # after its death
+    devices: int = 0
+    problems: tuple[str, ...] = ()
+    last_replay: int = 0
+    attached: set[str] = field(default_factory=set)
+    replayed: set[str] = field(default_factory=set)
+
+    def all_replayed(self) -> bool:
+        """Whether each device that it serves has nothing of an earlier incarnation in flight."""
+        return len(self.replayed) >= self.devices
+
+    def gone(self, guest: str) -> None:
+        """Nothing more is to be expected of a guest's devices."""
+        self.replayed |= {name for name in self.attached if name.startswith(f"{guest}/")}

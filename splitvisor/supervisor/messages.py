@@ -1,0 +1,60 @@
+"""What a supervisor tells of service OSes, as messages for operators (operator.proto)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from protos import operator_pb2 as operator
+from splitvisor.supervisor import events
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The kind of message for a kind of event, and which of its fields say what."""
+
+    kind: operator.ServiceEventKind.ValueType
+    text: str = ""
+    count: str = ""
+
+
+_KINDS: dict[type, _Kind] = {
+    events.ServiceStarted: _Kind(operator.SERVICE_STARTED),
+    events.ServiceStandsBy: _Kind(operator.SERVICE_STANDS_BY, "problems", "devices"),
+    events.ServiceStandbyLost: _Kind(operator.SERVICE_STANDBY_LOST, "why"),
+    events.ServiceSuspected: _Kind(operator.SERVICE_SUSPECTED, "why"),
+    events.ServiceDetected: _Kind(operator.SERVICE_DETECTED, "why"),
+    events.ServiceDied: _Kind(operator.SERVICE_FENCED, "how"),
+    events.ServicePromoted: _Kind(operator.SERVICE_PROMOTED),
+    events.ServiceAttached: _Kind(operator.SERVICE_ATTACHED, "problems", "devices"),
+    events.ServiceRecovered: _Kind(operator.SERVICE_RECOVERED, "problems", "devices"),
+    events.ServiceFailed: _Kind(operator.SERVICE_START_FAILED, "problem"),
+    events.DeviceQuarantined: _Kind(operator.SERVICE_QUARANTINED, "why"),
+    events.DeviceReleased: _Kind(operator.SERVICE_DEVICE_RELEASED),
+    events.UpgradeBegun: _Kind(operator.SERVICE_UPGRADE_BEGUN),
+    events.UpgradeFailed: _Kind(operator.SERVICE_UPGRADE_FAILED, "why"),
+    events.OutagePolicyActed: _Kind(operator.SERVICE_OUTAGE_POLICY, "what"),
+    events.FaultInjected: _Kind(operator.SERVICE_FAULT, "what"),
+    events.ServiceSaid: _Kind(operator.SERVICE_SAID, "line"),
+}
+
+
+def messages_of(event: events.SupervisorEvent, now: int) -> list[operator.ServiceEvent]:
+    """The messages for an event at `now` (ns, monotonic); none if it is of no service OS."""
+    kind = _KINDS.get(type(event))
+    if kind is None:
+        return []
+    message = operator.ServiceEvent(kind=kind.kind, monotonic_ns=now)
+    for name in ("service", "pid", "epoch", "device"):
+        setattr(message, name, getattr(event, name, getattr(message, name)))
+    message.text = _text(getattr(event, kind.text) if kind.text else "")
+    message.count = getattr(event, kind.count) if kind.count else 0
+    if isinstance(event, events.ServiceRecovered):
+        message.outage.CopyFrom(event.outage.message())
+    if isinstance(event, events.ServiceDied) and event.delay:
+        waits = operator.ServiceEvent(kind=operator.SERVICE_BACKING_OFF, monotonic_ns=now)
+        waits.service, waits.text = event.service, f"{event.delay:.1f} s"
+        return [message, waits]
+    return [message]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,444 @@
+"""The recovery of one service OS as a state machine: no processes, clocks or gRPC in it.
+
+    STARTING ──▶ PROMOTING ──▶ REPLAYING ──▶ SERVING ──▶ RELEASING
+       ▲  ▲          │             │            │            │
+       │  │          └─────────────┴─────┬──────┴────────────┘
+       │  │   lost, or released          ▼
+       │  └───────────────────────── FENCING
+       └────── BACKING_OFF ◀───────────┘
+
+and beside it the standby: NONE, STARTING, PREPARING, READY, and NONE again when it is lost or
+takes over. A standby that is READY when the fence is up goes straight to PROMOTING.
+
+Rules: the core is told of an incarnation only when each one it was told of before is reaped;
+epochs rise; one that was lost never takes over. An incarnation that dies with its replay undone
+may have been killed by a request: after two in a row the devices are begun one by one, and a
+device in whose replay three in a row died is put in quarantine.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from enum import StrEnum
+
+from splitvisor.supervisor import events, steps
+from splitvisor.supervisor.backoff import FREE, Backoff
+from splitvisor.supervisor.incarnation import Incarnation, Standby
+from splitvisor.supervisor.outage import Outage
+from splitvisor.supervisor.quarantine import Quarantine
+
+MS = 1_000_000
+QUICK = 100 * MS  # who dies after serving for less has failed
+REFILL_LATEST = 100 * MS  # after a promotion, if the replay takes that long
+FIRST_REFILL = 300 * MS  # after the very first: guests that start need the processors
+STANDBY_PATIENCE = 3_000 * MS  # for a standby that is needed and not ready yet
+_DIED = "died"
+
+
+class State(StrEnum):
+    """Of the service OS as a whole."""
+
+    STARTING = "starting"  # the one that is to serve is not ready yet
+    PROMOTING = "promoting"  # the core was told to begin with it
+    REPLAYING = "replaying"  # it serves; what was in flight is being done again
+    SERVING = "serving"
+    RELEASING = "releasing"  # an upgrade: it finishes what it has
+    FENCING = "fencing"  # killed, not reaped yet
+    BACKING_OFF = "backing off"
+
+
+SERVES = (State.REPLAYING, State.SERVING, State.RELEASING)
+
+
+class Recovery:
+    """Hears what happens (`handle`), says what to do; hears Tick when `deadline` has come."""
+
+    def __init__(self, service: str, standby: bool) -> None:
+        self.service = service
+        self.state = State.STARTING
+        self.active: Incarnation | None = None  # that serves, is to, or did and is not reaped
+        self.standby: Incarnation | None = None
+        self.quarantine = Quarantine()
+        self.served = False  # ever
+        self.outage: Outage | None = None  # under way
+        self.last_outage: Outage | None = None
+        self.worst_ms = 0.0
+        self.deaths = self.recoveries = self.upgrades = 0
+        self.last_death = ""
+        self._keeps_standby = standby
+        self._epoch = 0
+        self._dying: set[int] = set()  # that stood by, and are not reaped yet
+        self._until: int | None = None  # of STARTING and BACKING_OFF
+        self._refill_at = 0
+        self._handover = False  # the standby is to take over as soon as it is ready
+        self._upgrading = False
+        self._backoff = Backoff()
+        self._standby_backoff = Backoff()
+        self._actions: list[steps.Action] = []
+        self._now = 0
+        self._hear: dict[type, Callable[..., None]] = {
+            steps.Begin: self._begin,
+            steps.Started: self._started,
+            steps.Prepared: self._prepared,
+            steps.Connected: self._connected,
+            steps.ConnectFailed: self._connect_failed,
+            steps.Released: self._released,
+            steps.ReleaseFailed: self._release_failed,
+            steps.Lost: self._lost,
+            steps.Reaped: self._reaped,
+            steps.Ordered: self._ordered,
+            steps.DeviceAttached: self._device_attached,
+            steps.DeviceReplayed: self._device_replayed,
+            steps.DeviceResumed: self._device_resumed,
+            steps.GuestGone: self._guest_gone,
+            steps.EventsMissed: self._events_missed,
+            steps.UpgradeAsked: self._upgrade_asked,
+            steps.DeviceReleaseAsked: self._device_release_asked,
+            steps.Tick: lambda _: None,
+        }
+
+    @property
+    def deadline(self) -> int | None:
+        """When something is to be done though nothing happens; None if never."""
+        refill = self._refill_at if self._may_refill() else None
+        return min((t for t in (self._until, refill) if t is not None), default=None)
+
+    def handle(self, event: steps.Event, now: int) -> list[steps.Action]:
+        """What to do, what is urgent first."""
+        self._now, self._actions = now, []
+        self._hear[type(event)](event)
+        self._advance()
+        return sorted(self._actions, key=lambda action: isinstance(action, steps.Tell))
+
+    def _advance(self) -> None:
+        """Do what is due."""
+        if self._until is not None and self._now >= self._until:
+            self._until = None
+            if self.state is State.BACKING_OFF:
+                self._take_over()
+            elif self.active is not None:
+                self._lose_active("was not ready in time", dead=False)
+        active, standby = self.active, self.standby
+        if self.state is State.REPLAYING and active and active.all_replayed():
+            self._recovered(active)
+        if self._may_refill() and self._now >= self._refill_at:
+            self.standby = self._launch(standby=True)
+        ready = standby is not None and standby.phase is Standby.READY
+        if self._handover and ready and active and self.state is State.SERVING:
+            self.state, self._handover, active.calling = State.RELEASING, False, True
+            self.outage = Outage("planned", self._now, planned=True)
+            self._do(steps.Release(active.epoch))
+
+    def _may_refill(self) -> bool:
+        wanted = self._keeps_standby or self._handover
+        serves = self.state in (State.REPLAYING, State.SERVING)
+        return wanted and serves and self.standby is None and not self._dying
+
+    # Incarnations come up.
+
+    def _begin(self, _: steps.Begin) -> None:
+        self.active = self._launch(standby=False)
+
+    def _launch(self, *, standby: bool) -> Incarnation:
+        self._epoch += 1
+        self._do(steps.Launch(self._epoch, standby))
+        return Incarnation(self._epoch)
+
+    def _started(self, event: steps.Started) -> None:
+        incarnation = self._known(event.epoch)
+        if incarnation is None:
+            return
+        incarnation.pid = event.pid
+        standby = incarnation is self.standby
+        self._tell(events.ServiceStarted(self.service, event.pid, event.epoch, standby))
+        if standby:
+            incarnation.phase = Standby.PREPARING
+            self._do(steps.Prepare(event.epoch))
+        elif self.state is State.STARTING:
+            self._promote(incarnation)
+
+    def _prepared(self, event: steps.Prepared) -> None:
+        incarnation = self._known(event.epoch)
+        if incarnation is None:
+            return
+        incarnation.phase, incarnation.since = Standby.READY, self._now
+        pid, epoch = incarnation.pid, incarnation.epoch
+        told = events.ServiceStandsBy(self.service, pid, epoch, event.devices, event.problems)
+        self._tell(told)
+        if incarnation is self.active and self.state is State.STARTING:
+            self._promote(incarnation)
+
+    def _promote(self, incarnation: Incarnation) -> None:
+        one_by_one, warm = self.quarantine.suspicious, incarnation.phase is Standby.READY
+        self.state, self._until, self._handover = State.PROMOTING, None, False
+        incarnation.begun = incarnation.calling = True
+        self._do(steps.Connect(incarnation.epoch, one_by_one, tuple(self.quarantine.reasons)))
+        if self.outage is not None:
+            self.outage.promoted, self.outage.warm = self._now, warm
+            self.outage.attached = self.outage.first_completion = self.outage.requests = 0
+        pid, epoch = incarnation.pid, incarnation.epoch
+        self._tell(events.ServicePromoted(self.service, pid, epoch, warm, one_by_one))
+
+    def _connected(self, event: steps.Connected) -> None:
+        incarnation = self._answered(event.epoch)
+        if incarnation is None:
+            return
+        if event.guilty and not incarnation.ordered:
+            self._blame(event.guilty)
+        if self.state is State.FENCING:
+            self._fenced(incarnation)
+        elif event.guilty:
+            self._lose_active(f"was lost while {event.guilty} was replayed", dead=False)
+        else:
+            self.served, self.state = True, State.REPLAYING
+            incarnation.devices, incarnation.problems = event.devices, event.problems
+            self._refill_at = self._now + REFILL_LATEST
+            if self.outage is not None:
+                self.outage.attached = self._now
+            pid, epoch, problems = incarnation.pid, incarnation.epoch, event.problems
+            attached = events.ServiceAttached(self.service, pid, epoch, event.devices, problems)
+            self._tell(attached)
+            if self._upgrading and self.outage is not None:
+                self._end_upgrade("", replace(self.outage))
+
+    def _connect_failed(self, event: steps.ConnectFailed) -> None:
+        incarnation = self._answered(event.epoch)
+        if incarnation is None:
+            return
+        if self.state is State.FENCING:
+            self._fenced(incarnation)
+        else:
+            self._lose_active(event.why, dead=False)
+
+    def _recovered(self, active: Incarnation) -> None:
+        first = self.outage is None and self._backoff.row == 0 and active.epoch == 1
+        self.state, active.since, active.finished = State.SERVING, self._now, True
+        self.quarantine.all_replayed()
+        self._refill_at = self._now + FIRST_REFILL * first
+        outage, self.outage = self.outage, None
+        if outage is None:
+            return
+        outage.replayed = max(active.last_replay, outage.attached)
+        if outage.planned:
+            self.upgrades += 1
+        else:
+            self.recoveries += 1
+            self.worst_ms = max(self.worst_ms, outage.total_ms)
+        self.last_outage = outage
+        pid, epoch = active.pid, active.epoch
+        told = (self.service, pid, epoch, active.devices, active.problems, replace(outage))
+        self._tell(events.ServiceRecovered(*told))
+
+    # Incarnations go down.
+
+    def _lost(self, event: steps.Lost) -> None:
+        if self.active is not None and self.active.epoch == event.epoch:
+            self._lose_active(event.why, event.dead)
+        elif self.standby is not None and self.standby.epoch == event.epoch:
+            self._lose_standby(self.standby, event.why)
+
+    def _lose_active(self, why: str, dead: bool) -> None:
+        active, was = self.active, self.state
+        if active is None or was is State.FENCING:
+            return
+        self.state, self._until = State.FENCING, None
+        active.lost, active.why = self._now, why
+        self._do(steps.Fence(active.epoch))
+        if self._upgrading:
+            self._end_upgrade("a service OS died in the middle of it")
+        if was is State.RELEASING:
+            self.outage = None
+        if was is State.STARTING or not self.served or self.outage is not None:
+            problem = why or ("died before all was replayed" if active.begun else "died")
+            active.why = problem
+            self._tell(events.ServiceFailed(self.service, active.epoch, problem))
+            if self.outage is not None:
+                self.outage.planned = False
+            return
+        self.outage = Outage(why or _DIED, self._now, killed=active.ordered)
+        if not dead:
+            told = events.ServiceSuspected(self.service, active.pid, active.epoch, why)
+            self._tell(told)
+        cause = why or _DIED
+        self._tell(events.ServiceDetected(self.service, active.pid, active.epoch, cause))
+
+    def _lose_standby(self, standby: Incarnation, why: str) -> None:
+        if standby.since and self._now - standby.since >= QUICK:
+            self._standby_backoff.succeeded()
+        delay = 0 if standby.ordered else self._standby_backoff.failed()
+        pid, epoch = standby.pid, standby.epoch
+        self._tell(events.ServiceStandbyLost(self.service, pid, epoch, why or _DIED))
+        self._drop_standby(standby, self._now + delay)
+        if self._upgrading and self.state is not State.RELEASING:  # or the next one is as new
+            self._end_upgrade(f"the new one {why or _DIED}")
+
+    def _drop_standby(self, standby: Incarnation, refill_at: int) -> None:
+        self._dying.add(standby.epoch)
+        self._do(steps.Fence(standby.epoch))
+        self.standby, self._refill_at = None, refill_at
+
+    def _reaped(self, event: steps.Reaped) -> None:
+        self._dying.discard(event.epoch)
+        active = self.active
+        if active is None or active.epoch != event.epoch or self.state is not State.FENCING:
+            return
+        active.reaped = True
+        active.delay = 0 if active.released else self._mourn(active, event)
+        if self.outage is not None:
+            self.outage.fenced = self._now
+            if self.outage.cause == _DIED:
+                self.outage.cause = f"died by {event.how}"
+        if not self.served and self._hopeless(active, event):
+            self._do(steps.GiveUp(active.why))
+            return
+        delay = active.delay / 1e9
+        self._tell(events.ServiceDied(self.service, event.pid, event.epoch, event.how, delay))
+        self._fenced(active)
+
+    def _mourn(self, active: Incarnation, event: steps.Reaped) -> int:
+        """Count the death; how long to wait before the next one serves."""
+        self.deaths += 1
+        self.last_death = event.how
+        if active.ordered:
+            return 0
+        if active.begun and not active.finished:
+            self.quarantine.died_undone()
+        if active.finished and active.lost - active.since >= QUICK:
+            self._backoff.succeeded()
+            return 0
+        return self._backoff.failed()
+
+    def _hopeless(self, active: Incarnation, event: steps.Reaped) -> bool:
+        gave_up = not event.killed and not active.begun
+        return gave_up or self._backoff.row > FREE
+
+    def _fenced(self, active: Incarnation) -> None:
+        if active.calling or not active.reaped:
+            return
+        self.active = None
+        if active.delay:
+            self.state, self._until = State.BACKING_OFF, self._now + active.delay
+        else:
+            self._take_over()
+
+    def _take_over(self) -> None:
+        self.state = State.STARTING
+        if self.standby is None:
+            self.active = self._launch(standby=False)
+            return
+        self.active, self.standby = self.standby, None
+        if self.active.phase is Standby.READY:
+            self._promote(self.active)
+        else:
+            self._until = self._now + STANDBY_PATIENCE
+
+    def _ordered(self, event: steps.Ordered) -> None:
+        incarnation = self._known(event.epoch)
+        if incarnation is not None:
+            incarnation.ordered = self._now
+
+    # Devices.
+
+    def _device_attached(self, event: steps.DeviceAttached) -> None:
+        if self.active is not None and self.active.epoch == event.epoch:
+            self.active.attached.add(event.device)
+
+    def _device_replayed(self, event: steps.DeviceReplayed) -> None:
+        active = self.active
+        if active is None or active.epoch != event.epoch:
+            return
+        self.quarantine.replayed(event.device)
+        active.replayed.add(event.device)
+        active.last_replay = max(active.last_replay, event.at)
+        if self.outage is not None:
+            self.outage.requests += event.count
+
+    def _device_resumed(self, event: steps.DeviceResumed) -> None:
+        outage = self.outage or self.last_outage
+        if self.active is None or self.active.epoch != event.epoch or outage is None:
+            return
+        if outage.promoted and not outage.first_completion:
+            outage.first_completion = event.at
+
+    def _guest_gone(self, event: steps.GuestGone) -> None:
+        if self.active is not None:
+            self.active.gone(event.guest)
+
+    def _events_missed(self, _: steps.EventsMissed) -> None:
+        if self.active is not None:
+            self.active.devices = 0
+
+    def _blame(self, device: str) -> None:
+        if reason := self.quarantine.blame(device):
+            self._do(steps.Fail(device, reason))
+            self._tell(events.DeviceQuarantined(self.service, device, reason))
+
+    # Planned replacement.
+
+    def _upgrade_asked(self, _: steps.UpgradeAsked) -> None:
+        if self._upgrading:
+            self._do(steps.UpgradeEnded("another upgrade is under way"))
+        elif self.state not in (State.REPLAYING, State.SERVING):
+            self._do(steps.UpgradeEnded(f"it is {self.state}: ask again in a moment"))
+        else:
+            self._upgrading = self._handover = True
+            self._tell(events.UpgradeBegun(self.service))
+            self._refill_at = self._now
+            if self.standby is not None:  # it has the old code
+                self._drop_standby(self.standby, self._now)
+
+    def _device_release_asked(self, event: steps.DeviceReleaseAsked) -> None:
+        if self.quarantine.release(event.device):
+            self._tell(events.DeviceReleased(self.service, event.device))
+            if self.state in (State.PROMOTING, State.REPLAYING, State.SERVING):
+                self._handover = True
+
+    def _released(self, event: steps.Released) -> None:
+        active = self._answered(event.epoch)
+        if active is None:
+            return
+        if self.state is State.FENCING:
+            self._fenced(active)
+            return
+        active.released, self.state = True, State.FENCING
+        self._do(steps.Fence(active.epoch))
+        for device in list(self.quarantine.reasons) if self._upgrading else ():
+            self.quarantine.release(device)
+            self._tell(events.DeviceReleased(self.service, device))
+
+    def _release_failed(self, event: steps.ReleaseFailed) -> None:
+        active = self._answered(event.epoch)
+        if active is None:
+            return
+        if self.state is State.FENCING:
+            self._fenced(active)
+            return
+        self.state, self.outage = State.SERVING, None
+        self._end_upgrade(event.why)
+
+    def _end_upgrade(self, problem: str, outage: Outage | None = None) -> None:
+        asked, self._upgrading, self._handover = self._upgrading, False, False
+        if problem:
+            self._tell(events.UpgradeFailed(self.service, problem))
+        if asked:
+            self._do(steps.UpgradeEnded(problem, outage))
+
+    def _known(self, epoch: int) -> Incarnation | None:
+        """The incarnation of that epoch, unless it is lost."""
+        if self.standby is not None and self.standby.epoch == epoch:
+            return self.standby
+        active = self.active
+        return active if active and active.epoch == epoch and not active.lost else None
+
+    def _answered(self, epoch: int) -> Incarnation | None:
+        """The one for whose call this is the answer."""
+        active = self.active
+        if active is None or active.epoch != epoch or not active.calling:
+            return None
+        active.calling = False
+        return active
+
+    def _do(self, action: steps.Action) -> None:
+        self._actions.append(action)
+
+    def _tell(self, event: events.ServiceEvent) -> None:
+        self._actions.append(steps.Tell(event))

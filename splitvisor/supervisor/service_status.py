@@ -1,0 +1,40 @@
+"""What a recovery machine's state looks like to an operator."""
+
+from protos import operator_pb2 as operator
+from splitvisor.supervisor.incarnation import Standby
+from splitvisor.supervisor.recovery import SERVES, Recovery, State
+
+
+def status_of(machine: Recovery) -> operator.ServiceStatus:
+    """All that the machine knows; processes are the keeper's."""
+    status = operator.ServiceStatus(
+        name=machine.service,
+        state=_state_of(machine),
+        deaths=machine.deaths,
+        last_death=machine.last_death,
+        recoveries=machine.recoveries,
+        upgrades=machine.upgrades,
+        worst_outage_ms=machine.worst_ms,
+    )
+    if machine.active is not None:
+        status.epoch = machine.active.epoch
+    if machine.standby is not None:
+        ready = machine.standby.phase is Standby.READY
+        status.standby.state = operator.STANDBY_READY if ready else operator.STANDBY_STARTING
+        status.standby.epoch = machine.standby.epoch
+    if machine.last_outage is not None:
+        status.last_outage_ms = machine.last_outage.total_ms
+        status.last_outage.CopyFrom(machine.last_outage.message())
+    for device, reason in machine.quarantine.reasons.items():
+        status.quarantined.add(device=device, reason=reason)
+    return status
+
+
+def _state_of(machine: Recovery) -> operator.ServiceState.ValueType:
+    if machine.state in SERVES:
+        return operator.SERVICE_SERVING
+    if not machine.served:
+        return operator.SERVICE_STARTING
+    if machine.state is State.BACKING_OFF:
+        return operator.SERVICE_DEAD
+    return operator.SERVICE_RECOVERING
