@@ -1,0 +1,113 @@
+"""Sums and words of a campaign."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from splitvisor.chaos import report
+from splitvisor.chaos.plan import Plan
+from splitvisor.chaos.tally import Tally
+from splitvisor.chaos.witness import Testimony
+from splitvisor.checks.storm import parse
+from splitvisor.supervisor.outage import Outage
+
+PLAN = Plan(seed=4, seconds=60, kinds=("kill", "hang"))
+MS = 1_000_000
+
+
+def outage(cause, detect, fence, planned=False):
+    """Of an order to kill, and its first two steps in milliseconds."""
+    begun = 1000 * MS
+    detected = begun + detect * MS
+    return Outage(cause, detected, killed=begun, fenced=detected + fence * MS, planned=planned)
+
+
+@pytest.fixture
+def tally():
+    kills = [("kill", outage("died", 1, n)) for n in range(1, 101)]
+    return Tally(
+        rounds=2,
+        seconds=50.0,
+        done=Counter(kill=101, hang=3),
+        idle=Counter(hang=3),
+        outages=[*kills, ("swap", outage("upgrade", 0, 9, planned=True))],
+        requests=12345,
+        gaps=[2000.0, 5000.0, 9000.0],
+        rates=[100.0, 800.0, 800.0],
+    )
+
+
+def test_a_report_has_the_sums_and_the_steps(tally):
+    text = "\n".join(report.lines(PLAN, tally))
+    assert "seed 4, 50.0 s, 2 rounds, 1 guest at depth 32 on file disks of 64M" in text
+    assert "faults       104: hang 3, kill 101" in text
+    assert "met nothing  3: hang 3" in text
+    assert "recoveries   100, 2.00 a second; 1 upgrades" in text
+    assert "12,345 requests" in text
+    kills = next(line for line in text.splitlines() if line.startswith("  kill"))
+    assert kills.split() == [
+        "kill",
+        "100",
+        *["1.0", "/", "1.0", "/", "1.0", "50.0", "/", "99.0", "/", "100.0"],
+        *["51.0", "/", "100.0", "/", "101.0"],
+    ]
+    assert "guests saw   gaps: 3 times, p50 5 ms, p99 9 ms, max 9 ms" in text
+    assert "throughput   800 requests a second (median), least 100" in text
+    assert text.endswith("▂██")
+
+
+def test_the_verdict_and_how_to_have_it_again(tally):
+    assert report.verdict(PLAN, tally) == ["PASS"]
+    tally.problems.append("storm0: 1 I/O errors")
+    tally.failed_seed, tally.failed_seconds = 5, 60
+    verdict = report.verdict(PLAN, tally)
+    assert verdict[:2] == ["FAIL", "storm0: 1 I/O errors"]
+    assert verdict[2].startswith("again: splitvisor chaos --seed=5 --for=60s --faults=kill,hang ")
+
+
+def test_a_goal_that_was_missed_is_a_failure_unless_interrupted(tally):
+    plan = replace(PLAN, recoveries=101, zombies=1)
+    assert report.verdict(plan, tally) == [
+        "FAIL",
+        "100 recoveries in the time, 101 were wanted",
+        "0 zombies in the time, 1 were wanted",
+    ]
+    assert report.verdict(replace(PLAN, recoveries=100), tally) == ["PASS"]
+    tally.interrupted = True
+    assert report.verdict(plan, tally) == ["PASS"]
+
+
+def test_for_programs(tally):
+    told = json.loads(json.dumps(report.plain(PLAN, tally)))
+    assert (told["pass"], told["recoveries"], told["upgrades"]) == (True, 100, 1)
+    assert told["outages"]["kill"]["fence"] == {"p50": 50.0, "p99": 99.0, "max": 100.0}
+    assert set(told["outages"]["kill"]) == {"detect", "fence", "total"}
+    assert told["gaps"] == {"count": 3, "p50": 5000.0, "p99": 9000.0, "max": 9000.0}
+
+
+def test_where_it_stands(tally):
+    now = Testimony(outages=[("kill", outage("died", 2, 5))])
+    line = report.progress_line(replace(PLAN, recoveries=222), tally, now, 60.6)
+    assert line.split(", ") == [
+        "   60.6 s",
+        "round 2",
+        "101 recoveries",
+        "1.67 a second",
+        "the last took 7.0 ms",
+        "1 min to go",
+    ]
+
+
+def test_what_guests_said_is_added_up(said, workload):
+    log = parse("".join(said(workload, 6)))
+    tally = Tally()
+    tally.hear([log, log])
+    assert tally.requests == 18000
+    assert tally.gaps == [2002.0, 2005.0] * 2
+    assert tally.rates == [4000, 6000]
+    cut_off = parse("".join(said(workload, 6)[:-2]))
+    tally.hear([cut_off])
+    assert tally.requests == 23000
+    assert tally.flushes == 9
