@@ -44,9 +44,14 @@ class Process:
     endpoint: core.ServiceEndpoint
     attention: Attention
     born: float  # seconds, monotonic
-    call: trio.CancelScope = field(default_factory=trio.CancelScope)  # of what the core is asked
+    call: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the last one about it
     _waits: list[trio.CancelScope] = field(default_factory=list)
     _given_up: bool = False
+
+    def new_call(self) -> trio.CancelScope:
+        """The scope of another call about it; there is one at a time."""
+        self.call = trio.CancelScope()
+        return self.call
 
     def waiting(self) -> trio.CancelScope:
         """A scope for what waits for it, cancelled when it is given up."""
@@ -264,9 +269,9 @@ class ServiceKeeper:
                 endpoint = core.ServiceEndpoint(one_by_one=one_by_one, withheld=withheld)
                 self._consequences.given()
                 endpoint.MergeFrom(self._processes[epoch].endpoint)
-                start(self._connect, epoch, endpoint)
+                start(self._connect, epoch, endpoint, self._processes[epoch].new_call())
             case steps.Release(epoch):
-                start(self._release, epoch)
+                start(self._release, epoch, self._processes[epoch].new_call())
             case steps.Fail(device, reason):
                 start(self._fail, device, reason)
             case steps.Tell(event):
@@ -316,9 +321,11 @@ class ServiceKeeper:
             else:
                 self.feed(steps.Prepared(epoch, reply.attached, problems_of(reply)))
 
-    async def _connect(self, epoch: int, endpoint: core.ServiceEndpoint) -> None:
+    async def _connect(
+        self, epoch: int, endpoint: core.ServiceEndpoint, call: trio.CancelScope
+    ) -> None:
         heard: steps.Event = steps.ConnectFailed(epoch, "died while its devices were attached")
-        with self._processes[epoch].call:
+        with call:
             try:
                 reply = await self._calls.connect(endpoint)
                 problems = problems_of(reply)
@@ -327,9 +334,9 @@ class ServiceKeeper:
                 heard = steps.ConnectFailed(epoch, f"was refused by the core: {reason_of(error)}")
         self.feed(heard)
 
-    async def _release(self, epoch: int) -> None:
+    async def _release(self, epoch: int, call: trio.CancelScope) -> None:
         heard: steps.Event = steps.ReleaseFailed(epoch, "it died")
-        with self._processes[epoch].call:
+        with call:
             try:
                 await self._calls.release(self.name)
                 heard = steps.Released(epoch)
