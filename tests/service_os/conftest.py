@@ -12,7 +12,7 @@ import sys
 import grpc
 import pytest
 
-from protos.io_pb2 import Attach, Begin, CoreMessage, Grant
+from protos.io_pb2 import Attach, Begin, CoreMessage, Grant, Reset
 from protos.io_pb2_grpc import DeviceIoStub
 
 TOKEN = "secret"
@@ -47,14 +47,21 @@ class Stream:
         """Have it serve; `next` is then `attached`."""
         self.send(CoreMessage(begin=Begin(state=state)))
 
+    def reset(self):
+        self.send(CoreMessage(reset=Reset()))
+
+    def any(self):
+        """The next answer."""
+        return next(self._call)
+
     def opened(self):
         """Wait until it stands by."""
-        assert next(self._call).HasField("opened")
+        assert self.any().HasField("opened")
 
     def next(self):
         """The next answer, after `opened`."""
-        message = next(self._call)
-        return next(self._call) if message.HasField("opened") else message
+        message = self.any()
+        return self.any() if message.HasField("opened") else message
 
     def submit(self, *requests, replay=False):
         message = CoreMessage()
@@ -74,9 +81,13 @@ class Stream:
             self.next()
         return raised.value.code(), raised.value.details()
 
+    def hang_up(self):
+        """Say that nothing more will come."""
+        self._outgoing.put(None)
+
     def close(self):
         """Hang up in order and wait for the end of the call."""
-        self._outgoing.put(None)
+        self.hang_up()
         assert list(self._call) == []
 
     def cancel(self):
@@ -87,14 +98,14 @@ class Stream:
 class Incarnation:
     """A running service OS."""
 
-    def __init__(self, run_dir, epoch, env, **how):
+    def __init__(self, run_dir, epoch, env, options, **how):
         self.epoch = epoch
         self.run_dir = run_dir
         self.io = run_dir / f"io.{epoch}"
         self.grants = run_dir / f"grants.{epoch}"
         ready, ready_write = os.pipe()
         self.process = subprocess.Popen(
-            command(epoch, self.io, self.grants, ready_write),
+            [*command(epoch, self.io, self.grants, ready_write), *options],
             pass_fds=[ready_write],
             env={
                 **os.environ,
@@ -165,8 +176,8 @@ def start(tmp_path):
     """A function that starts the next incarnation; all share `tmp_path` as run directory."""
     started = []
 
-    def start_next(env=None, **how):
-        incarnation = Incarnation(tmp_path, len(started) + 1, env or {}, **how)
+    def start_next(env=None, options=(), **how):
+        incarnation = Incarnation(tmp_path, len(started) + 1, env or {}, options, **how)
         started.append(incarnation)
         return incarnation
 

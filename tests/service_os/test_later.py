@@ -70,7 +70,9 @@ import nobody_has_this
     assert done.stderr.endswith("ModuleNotFoundError: No module named 'nobody_has_this'\n")
 
 
-@pytest.mark.parametrize("module", ["asyncio.events", "grpc.aio._channel", "trio", "email"])
+@pytest.mark.parametrize(
+    "module", ["asyncio.events", "grpc.aio._channel", "trio", "email", "service_os.faults"]
+)
 def test_a_service_os_starts_without_what_it_does_not_need(module):
     done = run(f"""
 import sys
