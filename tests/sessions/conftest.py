@@ -4,6 +4,7 @@ import pytest
 
 from tests.microhypervisor.conftest import memory
 from tests.sessions.service import Rig
+from tests.sessions.services import Services
 
 __all__ = ["memory"]
 
@@ -21,3 +22,12 @@ def windowed(memory):
     rig = Rig(memory)
     yield rig
     rig.close()
+
+
+@pytest.fixture
+def services(monkeypatch):
+    """A directory, and a service OS of which epoch 1 serves."""
+    services = Services(monkeypatch)
+    services.connect(1)
+    yield services
+    services.close()
