@@ -50,8 +50,8 @@ class _Drawing:
             yield self._bar(bucket)
         yield from self._times()
         if self._summary.count:
-            yield from self._mark(self._summary.p50, "p50")
-            yield from self._mark(self._summary.p99, "p99")
+            yield from self._mark(self._summary.p50, "p50", "end")
+            yield from self._mark(self._summary.p99, "p99", "start")
         yield "</svg>\n"
 
     def _x(self, microseconds: float) -> float:
@@ -81,10 +81,10 @@ class _Drawing:
         for edge in edges[:: -(-len(edges) // 9) or 1]:
             yield _text(self._x(edge), _BOTTOM + 20, show(edge), "faint", 'text-anchor="middle"')
 
-    def _mark(self, microseconds: float, name: str) -> Iterator[str]:
+    def _mark(self, microseconds: float, name: str, anchor: str) -> Iterator[str]:
         x = self._x(microseconds)
         yield f'  <path class="mark" d="M{x:.1f} {_TOP - 8} V{_BOTTOM}"/>'
-        yield _text(x, _TOP - 13, name, "ink", 'text-anchor="middle"')
+        yield _text(x, _TOP - 13, name, "ink", f'text-anchor="{anchor}"')
 
 
 def _text(x: float, y: float, text: str, kind: str, more: str = "") -> str:
