@@ -17,6 +17,7 @@ LAST_FAULT = 0.5  # seconds before the end of the guests' load
 READ_BACK = 120.0  # for the guests to read everything once more
 FOR_EVER = 1_000_000  # seconds; a load that is to be cut off has no end of its own
 TICK = 1.0
+EVENTS = "events.txt"  # what happened, beside the consoles and images
 
 
 class Round:
@@ -52,6 +53,7 @@ class Round:
     def conclude(self) -> Testimony:
         """End the machine; what its events say."""
         self.machine.end()
+        (self._bed.folder / EVENTS).write_text(self.machine.story.text())
         said = self.testimony()
         self.problems += said.false + said.quarantined
         if self._at_rest:

@@ -97,6 +97,11 @@ class Story:
             self.lines.append(line)
             self._changed.notify_all()
 
+    def text(self) -> str:
+        """All events, a line each, with the seconds since the first."""
+        events = list(self.events)
+        return "".join(f"{event.at - events[0].at:9.4f} s  {event}\n" for event in events)
+
     def wake(self) -> None:
         """Have those who wait look again."""
         with self._changed:

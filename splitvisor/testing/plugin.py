@@ -5,7 +5,7 @@ It is loaded by its entry point in every run of pytest, so it imports nothing be
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -51,10 +51,7 @@ def pytest_runtest_makereport(
 
 def _sections(machine: "Machine") -> Iterator[tuple[str, str]]:
     """Heading and text of all that is known of a machine."""
-    events: list[Any] = list(machine.story.events)
-    began = events[0].at if events else 0.0
-    lines = [f"{event.at - began:9.4f} s  {event}" for event in events]
-    yield f"splitvisor: events of machine {machine.name}", "\n".join(lines)
+    yield f"splitvisor: events of machine {machine.name}", machine.story.text()
     yield f"splitvisor: machine {machine.name} said", "\n".join(machine.story.lines)
     for console in sorted(machine.folder.glob("*.log")):
         said = console.read_text(errors="replace").splitlines()[-_CONSOLE_LINES:]
