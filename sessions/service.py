@@ -234,14 +234,12 @@ class Service:
         results: Problems = []
         for turn, a in enumerate(wanted):
             session = self._promote(a, endpoint)
-            problem = session.wait_attached()
-            died = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
-            if problem is None and not session.wait_replayed():
-                problem, died = session.problem, True
+            problem = session.wait_attached() or session.wait_replayed()
             results.append((a.device, problem))
-            if died:
+            guilty = a.name if session.broke_in_replay else ""
+            if guilty or (problem and problem.refusal is Refusal.NOT_CONNECTED):
                 rest = PeerFault(f"the incarnation broke off with device {a.name}")
-                return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name
+                return results + [(other.device, rest) for other in wanted[turn + 1 :]], guilty
         return results, ""
 
     def _drain(self, serving: list[Attachment], patience_ms: int, deadline: float) -> None:

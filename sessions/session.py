@@ -85,10 +85,17 @@ class Session:
         """Until the incarnation serves; returns why it does not. At most ATTACH_TIMEOUT_S."""
         return self.wait_opened() or self._wait(core_pb2.EVENT_DEVICE_ATTACHED, "Begin")
 
-    def wait_replayed(self) -> bool:
-        """Until all that was in flight is done, however long that takes; False if it is over."""
+    def wait_replayed(self) -> PeerFault | None:
+        """Until all that was in flight is done, however long that takes; returns why it is over."""
         self._steps[core_pb2.EVENT_DEVICE_REPLAYED].wait()
-        return core_pb2.EVENT_DEVICE_REPLAYED in self._made
+        return self.problem
+
+    @property
+    def broke_in_replay(self) -> bool:
+        """Whether it is over, and was between Attached and the end of the replay then."""
+        attached = core_pb2.EVENT_DEVICE_ATTACHED in self._made
+        replayed = core_pb2.EVENT_DEVICE_REPLAYED in self._made
+        return self.problem is not None and attached and not replayed
 
     def end(self) -> None:
         """Say nothing more and end the stream in order; `join` tells when it is over."""

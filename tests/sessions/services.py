@@ -4,6 +4,7 @@ import queue
 import threading
 
 from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 from protos import core_pb2 as pb
@@ -106,3 +107,18 @@ class Services:
             service.join()
         self.events.close()
         self.watcher.join(PATIENCE)
+
+
+def background(call, *arguments):
+    """The call on a thread of its own; a list that will hold its result or error."""
+    result = []
+
+    def run():
+        try:
+            result.append(call(*arguments))
+        except PeerFault as fault:
+            result.append(fault)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, result

@@ -1,13 +1,12 @@
 """Which incarnation serves: standing by, promotion, and devices that come and go meanwhile."""
 
-import threading
-
 import pytest
 
 from microhypervisor.errors import PeerFault
 from protos import core_pb2 as pb
 from sessions.dialogue import Phase
 from tests.sessions.service import PATIENCE, described, eventually, slots
+from tests.sessions.services import background
 
 
 def attachment(services, disk):
@@ -163,21 +162,6 @@ def test_a_standby_newer_than_who_serves_goes_on_standing_by(services):
     services.connect(3)
     assert len([key for key in services.made if key[0] == 3]) == 1
     assert served_by(services, disk) == 3
-
-
-def background(call, *arguments):
-    """The call on a thread of its own; a list that will hold its result or error."""
-    result = []
-
-    def run():
-        try:
-            result.append(call(*arguments))
-        except PeerFault as fault:
-            result.append(fault)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread, result
 
 
 def test_who_waits_for_a_hung_standby_holds_nobody_up(services):
