@@ -1,9 +1,11 @@
 """A supervisor's events as lines for people."""
 
 from protos import core_pb2 as core
+from protos import operator_pb2 as operator
 from splitvisor.cli.outage_words import length_ms, steps_text
 from splitvisor.supervisor import events
-from splitvisor.supervisor.outage import Outage
+from splitvisor.supervisor.messages import messages_of
+from splitvisor.supervisor.outage import of_message
 from splitvisor.units import format_size
 
 CPU_NAMES: dict[int, str] = {
@@ -19,19 +21,6 @@ END_NAMES: dict[int, str] = {
     core.END_TRIPLE_FAULT: "triple fault",
     core.END_CPU_FAILURE: "CPU failure",
 }
-# What has a pid.
-_Incarnation = (
-    events.ServiceStarted
-    | events.ServiceStandsBy
-    | events.ServiceStandbyLost
-    | events.ServiceSuspected
-    | events.ServiceDetected
-    | events.ServiceDied
-    | events.ServicePromoted
-    | events.ServiceAttached
-    | events.ServiceRecovered
-    | events.FaultInjected
-)
 # What is known without saying: the supervisor itself reports the service OSes.
 _SILENT = frozenset(
     {
@@ -40,6 +29,31 @@ _SILENT = frozenset(
         *(core.EVENT_DEVICE_OPENED, core.EVENT_STANDBY_LOST),
     }
 )
+_SERVICE_WORDS: dict[int, str] = {
+    operator.SERVICE_STARTED: "is ready",
+    operator.SERVICE_STANDS_BY: "stands by with {e.count} devices opened",
+    operator.SERVICE_SUSPECTED: "is as good as dead and will be killed: {e.text}",
+    operator.SERVICE_DETECTED: "serves no more: {e.text}",
+    operator.SERVICE_FENCED: "died by {e.text}, reaped",
+    operator.SERVICE_BACKING_OFF: "the next one serves in {e.text}, for too many died",
+    operator.SERVICE_PROMOTED: "takes over",
+    operator.SERVICE_ATTACHED: "has {e.count} devices attached",
+    operator.SERVICE_START_FAILED: "epoch {e.epoch} {e.text}",
+    operator.SERVICE_STANDBY_LOST: "stands by no more: {e.text}",
+    operator.SERVICE_QUARANTINED: "device {e.device} is in quarantine: {e.text}",
+    operator.SERVICE_DEVICE_RELEASED: "device {e.device} is given back to it",
+    operator.SERVICE_UPGRADE_BEGUN: "an upgrade begins",
+    operator.SERVICE_UPGRADE_FAILED: "the upgrade failed: {e.text}",
+    operator.SERVICE_OUTAGE_POLICY: "device {e.device} waits for too long: {e.text}",
+    operator.SERVICE_SAID: "{e.text}",
+    operator.SERVICE_FAULT: "is to misbehave: {e.text}",
+}
+# Whose text names the devices for which what is said does not hold.
+_EXCEPT = {
+    operator.SERVICE_STANDS_BY: "opened",
+    operator.SERVICE_ATTACHED: "attached",
+    operator.SERVICE_RECOVERED: "attached",
+}
 _GUEST_LINES = {
     core.EVENT_GUEST_STARTED: "started",
     core.EVENT_GUEST_PAUSED: "paused",
@@ -59,7 +73,13 @@ def describe(event: events.SupervisorEvent) -> str:
         case events.GuestEvent(inner):
             return _guest_line(inner)
         case _:
-            return f"service OS {event.service}: {_service_words(event)}"
+            words = "; ".join(_service_words(message) for message in messages_of(event, 0))
+            return f"service OS {event.service}: {words}"
+
+
+def service_line(event: operator.ServiceEvent) -> str:
+    """What happened to a service OS, in one line."""
+    return f"service OS {event.service}: {_service_words(event)}"
 
 
 def matters(event: events.SupervisorEvent) -> bool:
@@ -87,60 +107,17 @@ def _core_line(pid: int, description: core.CoreDescription) -> str:
     return f"core: pid {pid}, {description.pcpus} pCPUs, auto takes the {cpu} CPU{why}"
 
 
-def _service_words(event: events.ServiceEvent) -> str:
-    match event:
-        case events.DeviceQuarantined(_, device, why):
-            return f"device {device} is in quarantine: {why}"
-        case events.DeviceReleased(_, device):
-            return f"device {device} is given back to it"
-        case events.OutagePolicyActed(_, device, what):
-            return f"device {device} waits for too long: {what}"
-        case events.UpgradeBegun():
-            return "an upgrade begins"
-        case events.UpgradeFailed(_, why):
-            return f"the upgrade failed: {why}"
-        case events.ServiceFailed(_, epoch, problem):
-            return f"epoch {epoch} {problem}"
-        case events.ServiceSaid(_, line):
-            return line
-        case _:
-            return f"pid {event.pid} (epoch {event.epoch}) {_incarnation_words(event)}"
-
-
-def _incarnation_words(event: _Incarnation) -> str:
-    match event:
-        case events.ServiceStarted(standby=standby):
-            return "is ready to stand by" if standby else "is ready"
-        case events.ServiceStandsBy(devices=devices, problems=problems):
-            return f"stands by with {devices} devices opened{_but('opened', problems)}"
-        case events.ServiceStandbyLost(why=why):
-            return f"stands by no more: {why}"
-        case events.ServiceSuspected(why=why):
-            return f"is as good as dead and will be killed: {why}"
-        case events.ServiceDetected(why=why):
-            return f"serves no more: {why}"
-        case events.ServiceDied(how=how, delay=delay):
-            again = f"; the next one in {delay:.1f} s" if delay else ""
-            return f"died by {how}, reaped{again}"
-        case events.ServicePromoted(warm=warm, one_by_one=one_by_one):
-            how = "takes over from standing by" if warm else "takes over"
-            return f"{how}, one device after the other" if one_by_one else how
-        case events.ServiceAttached(devices=devices, problems=problems):
-            return f"has {devices} devices attached{_but('attached', problems)}"
-        case events.ServiceRecovered(problems=problems, outage=outage):
-            return f"{_recovery(outage)}{_but('attached', problems)}"
-        case events.FaultInjected(what=what):
-            return f"is to misbehave: {what}"
-
-
-def _recovery(outage: Outage) -> str:
-    what = "pause" if outage.planned else "outage"
-    done = f"has done what was in flight, {outage.requests} requests"
-    return f"{done}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)})"
-
-
-def _but(what: str, problems: tuple[str, ...]) -> str:
-    return f"; not {what}: {', '.join(problems)}" if problems else ""
+def _service_words(event: operator.ServiceEvent) -> str:
+    if event.kind == operator.SERVICE_RECOVERED:
+        outage = of_message(event.outage)
+        what = "pause" if outage.planned else "outage"
+        done = f"has done what was in flight, {outage.requests} requests"
+        words = f"{done}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)})"
+    else:
+        words = _SERVICE_WORDS[event.kind].format(e=event)
+    if event.text and event.kind in _EXCEPT:
+        words += f"; not {_EXCEPT[event.kind]}: {event.text}"
+    return f"pid {event.pid} (epoch {event.epoch}) {words}" if event.pid else words
 
 
 def _guest_line(event: core.Event) -> str:

@@ -27,6 +27,7 @@ TRIES = 5  # for each strike to leave something that has to be replayed
 LOOK = 0.005  # seconds between two looks at the machine before a strike
 TALK = 0.25  # seconds between two lines to echo
 PATIENCE = 60.0  # seconds for a recovery, on the slowest of hosts
+_KNOWN = (events.ServiceAttached, events.FaultInjected, events.ServiceSuspected)
 
 
 @dataclass(slots=True)
@@ -60,20 +61,15 @@ class Play:
         self._stage = stage
         self._conversation = conversation
         self._strike: Strike | None = None
-        self._disk_requests = 0  # replayed in the outage there is
         self._recovered = trio.Event()
         self._done = 0
 
     def report(self, event: events.SupervisorEvent) -> None:
         """Tell what the supervisor reports, and remember what the end needs."""
-        match event:
-            case events.GuestEvent(inner) if _is_replay(inner) and inner.device == "disk0":
-                self._disk_requests += inner.count
-            case events.ServiceRecovered(pid=pid, outage=outage):
-                found = Recovery(self._strike, pid, outage, self._disk_requests)
-                self.outcome.recoveries.append(found)
-                self._strike, self._disk_requests = None, 0
-                self._recovered.set()
+        if isinstance(event, events.ServiceRecovered):
+            self.outcome.recoveries.append(Recovery(self._strike, event.pid, event.outage))
+            self._strike = None
+            self._recovered.set()
         if not _is_noise(event) and (line := describe(event)):
             self._stage.say(line, _style(event))
 
@@ -136,12 +132,7 @@ class Play:
         async with self._conversation.quiet:
             machine = await supervisor.status()
             self._done_of(machine.guests)
-            in_flight = sum(
-                device.in_flight
-                for guest in machine.guests
-                for device in guest.devices
-                if device.model == "block"
-            )
+            in_flight, replayed = _of_disks(machine.guests)
             if not in_flight:
                 return None
             (service,) = machine.services
@@ -161,13 +152,21 @@ class Play:
                 await self._recovered.wait()
         if not self._recovered.is_set():
             raise MachineError(f"no service OS took over within {PATIENCE:.0f} s")
-        return self.outcome.recoveries[-1]
+        recovery = self.outcome.recoveries[-1]
+        recovery.disk_requests = _of_disks(await supervisor.guests.statuses())[1] - replayed
+        return recovery
 
     def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:
         for guest in guests:
             if guest.name == "blockcheck":
                 self._done = sum(d.completions for d in guest.devices if d.name == "disk0")
         return self._done
+
+
+def _of_disks(guests: Iterable[core.GuestStatus]) -> tuple[int, int]:
+    """How many requests of all disks are in flight, and how many were ever replayed."""
+    disks = [d for guest in guests for d in guest.devices if d.model == "block"]
+    return sum(disk.in_flight for disk in disks), sum(disk.replayed for disk in disks)
 
 
 def _is_noise(event: events.SupervisorEvent) -> bool:
@@ -182,7 +181,7 @@ def _is_noise(event: events.SupervisorEvent) -> bool:
         )
     if isinstance(event, events.ServiceStarted):
         return event.standby
-    return isinstance(event, events.ServiceAttached | events.FaultInjected)
+    return isinstance(event, _KNOWN)
 
 
 def _is_replay(event: core.Event) -> bool:

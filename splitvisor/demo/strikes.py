@@ -23,14 +23,14 @@ class Strike:
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recovery:
     """What came of a strike; without one, of an outage that nobody asked for."""
 
     strike: Strike | None
     pid: int  # that took over
     outage: Outage
-    disk_requests: int  # that were replayed; outage.requests counts all devices
+    disk_requests: int = 0  # that were replayed; outage.requests counts those of all devices
 
 
 def outages_table(recoveries: Iterable[Recovery]) -> Table:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from protos import core_pb2 as core
-from splitvisor.cli.narrate import describe, matters
+from protos import operator_pb2 as operator
+from splitvisor.cli.narrate import describe, matters, service_line
 from splitvisor.supervisor import events
 from splitvisor.supervisor.outage import Outage
 
@@ -43,10 +44,6 @@ BROKEN = ("web/disk0: gone",)
         ),
         (events.ServiceStarted("io", 8, 1), "service OS io: pid 8 (epoch 1) is ready"),
         (
-            events.ServiceStarted("io", 9, 2, standby=True),
-            "service OS io: pid 9 (epoch 2) is ready to stand by",
-        ),
-        (
             events.ServiceStandsBy("io", 9, 2, 3, BROKEN),
             "service OS io: pid 9 (epoch 2) stands by with 3 devices opened; not opened: "
             "web/disk0: gone",
@@ -70,15 +67,12 @@ BROKEN = ("web/disk0: gone",)
         ),
         (
             events.ServiceDied("io", 8, 1, "exit status 1", 0.4),
-            "service OS io: pid 8 (epoch 1) died by exit status 1, reaped; the next one in 0.4 s",
+            "service OS io: pid 8 (epoch 1) died by exit status 1, reaped; the next one "
+            "serves in 0.4 s, for too many died",
         ),
         (
             events.ServicePromoted("io", 9, 2, warm=True),
-            "service OS io: pid 9 (epoch 2) takes over from standing by",
-        ),
-        (
-            events.ServicePromoted("io", 9, 2, warm=False, one_by_one=True),
-            "service OS io: pid 9 (epoch 2) takes over, one device after the other",
+            "service OS io: pid 9 (epoch 2) takes over",
         ),
         (
             events.ServiceAttached("io", 9, 2, 3, ()),
@@ -189,6 +183,15 @@ def test_what_is_scheduled_otherwise():
 def test_accounts_are_no_story():
     vcpus = [core.VcpuStatus(state="running", run_ns=5)]
     assert of_core(core.EVENT_ACCOUNTING, vcpus=vcpus) == ""
+
+
+@pytest.mark.parametrize("kind", operator.ServiceEventKind.values())
+def test_no_message_about_a_service_os_is_unknown(kind):
+    message = operator.ServiceEvent(kind=kind, service="io", text="!?")
+    line = service_line(message)
+    assert line.startswith("service OS io: ")
+    silent = (operator.SERVICE_STARTED, operator.SERVICE_PROMOTED, operator.SERVICE_UPGRADE_BEGUN)
+    assert ("!?" in line) == (kind not in (*silent, operator.SERVICE_DEVICE_RELEASED))
 
 
 @pytest.mark.parametrize("kind", core.EventKind.values())
