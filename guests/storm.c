@@ -6,7 +6,7 @@
  * overlap in flight, and each block read is held against what could be there (versions.h). The disk
  * must be all zeros unless fresh=0. Entropy: no 64-bit word may be zero or come twice.
  *
- *   storm: start seed=.. blocks=.. depth=.. span=.. writes=.. flush=.. hz=..
+ *   storm: start seed=.. blocks=.. span=.. writes=.. flush=.. depth=.. hz=..
  *   storm: line <i> <crc> <text>    the text follows from seed and i; CRC-32 of the text
  *   storm: flushed <k> <n>          all writes numbered below n had completed before flush k
  *   storm: failed <kind> <n>        operation n ended with an I/O error; a write may be there or not
