@@ -14,7 +14,7 @@ class Standby(StrEnum):
 
 @dataclass(slots=True)
 class Incarnation:
-    """One process; times are nanoseconds, 0 while not reached."""
+    """One process; times are nanoseconds."""
 
     epoch: int
     pid: int = 0
@@ -24,9 +24,9 @@ class Incarnation:
     calling: bool = False  # the core has not answered yet
     finished: bool = False  # its replay
     released: bool = False  # by an upgrade: its death is no death
-    ordered: int = 0  # when an operator had it die
+    ordered: int | None = None  # when an operator had it die
+    lost: int | None = None  # when it was known to be dead or as good as
     reaped: bool = False
-    lost: int = 0  # when
     why: str = ""
     delay: int = 0  # after its death
     devices: int = 0

@@ -4,10 +4,11 @@ A moment is nanoseconds of CLOCK_MONOTONIC and 0 while it is not reached. The co
 the same clock, so its moments and the supervisor's can be set side by side.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from protos import operator_pb2 as operator
 
+DIED = "died"  # the cause until it is known how
 # Each step with the moment at which it ends; it begins where the one before ended.
 _STEPS = {
     "detect": "detected",
@@ -60,3 +61,75 @@ class Outage:
 def of_message(message: operator.Outage) -> Outage:
     """What `Outage.message` was made of."""
     return Outage(**{field.name: getattr(message, field.name) for field in fields(Outage)})
+
+
+class History:
+    """The deaths and outages of one service OS. Moments are given as `now`."""
+
+    def __init__(self) -> None:
+        self.outage: Outage | None = None  # under way
+        self.last: Outage | None = None
+        self.worst_ms = 0.0
+        self.deaths = self.recoveries = self.upgrades = 0
+        self.last_death = ""
+
+    def died(self, how: str) -> None:
+        """An incarnation that served or was to."""
+        self.deaths += 1
+        self.last_death = how
+
+    def begin(self, cause: str, now: int, killed: int = 0, planned: bool = False) -> None:
+        """An outage."""
+        self.outage = Outage(cause, now, killed=killed, planned=planned)
+
+    def unplanned(self) -> None:
+        """What was to be a pause has become an outage."""
+        if self.outage is not None:
+            self.outage.planned = False
+
+    def drop(self) -> None:
+        """The pause does not take place."""
+        self.outage = None
+
+    def fenced(self, now: int, how: str) -> None:
+        """The incarnation that was lost is reaped."""
+        if self.outage is not None:
+            self.outage.fenced = now
+            if self.outage.cause == DIED:
+                self.outage.cause = f"died by {how}"
+
+    def promoted(self, now: int, warm: bool) -> None:
+        """The core is told of the next one. What an earlier one did in this outage was in vain."""
+        if self.outage is not None:
+            self.outage.promoted, self.outage.warm = now, warm
+            self.outage.attached = self.outage.first_completion = self.outage.requests = 0
+
+    def attached(self, now: int) -> None:
+        """The core has attached all devices."""
+        if self.outage is not None:
+            self.outage.attached = now
+
+    def replayed(self, requests: int) -> None:
+        """Requests of a device were done again."""
+        if self.outage is not None:
+            self.outage.requests += requests
+
+    def resumed(self, now: int) -> None:
+        """A device completed something; the first time counts, even after all is replayed."""
+        outage = self.outage or self.last
+        if outage is not None and outage.promoted and not outage.first_completion:
+            outage.first_completion = now
+
+    def end(self, replayed: int) -> Outage | None:
+        """All is replayed since `replayed`; the outage, if there was one."""
+        outage, self.outage = self.outage, None
+        if outage is None:
+            return None
+        outage.replayed = max(replayed, outage.attached)
+        if outage.planned:
+            self.upgrades += 1
+        else:
+            self.recoveries += 1
+            self.worst_ms = max(self.worst_ms, outage.total_ms)
+        self.last = outage
+        return replace(outage)

@@ -19,11 +19,12 @@ device in whose replay three in a row died is put in quarantine.
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
+from typing import get_args
 
 from splitvisor.supervisor import events, steps
 from splitvisor.supervisor.backoff import FREE, Backoff
 from splitvisor.supervisor.incarnation import Incarnation, Standby
-from splitvisor.supervisor.outage import Outage
+from splitvisor.supervisor.outage import DIED, History, Outage
 from splitvisor.supervisor.quarantine import Quarantine
 
 MS = 1_000_000
@@ -31,7 +32,6 @@ QUICK = 100 * MS  # who dies after serving for less has failed
 REFILL_LATEST = 100 * MS  # after a promotion, if the replay takes that long
 FIRST_REFILL = 300 * MS  # after the very first: guests that start need the processors
 STANDBY_PATIENCE = 3_000 * MS  # for a standby that is needed and not ready yet
-_DIED = "died"
 
 
 class State(StrEnum):
@@ -59,11 +59,7 @@ class Recovery:
         self.standby: Incarnation | None = None
         self.quarantine = Quarantine()
         self.served = False  # ever
-        self.outage: Outage | None = None  # under way
-        self.last_outage: Outage | None = None
-        self.worst_ms = 0.0
-        self.deaths = self.recoveries = self.upgrades = 0
-        self.last_death = ""
+        self.history = History()
         self._keeps_standby = standby
         self._epoch = 0
         self._dying: set[int] = set()  # that stood by, and are not reaped yet
@@ -86,15 +82,16 @@ class Recovery:
             steps.Lost: self._lost,
             steps.Reaped: self._reaped,
             steps.Ordered: self._ordered,
-            steps.DeviceAttached: self._device_attached,
-            steps.DeviceReplayed: self._device_replayed,
-            steps.DeviceResumed: self._device_resumed,
-            steps.GuestGone: self._guest_gone,
-            steps.EventsMissed: self._events_missed,
+            **dict.fromkeys(get_args(steps.DeviceEvent), self._devices),
             steps.UpgradeAsked: self._upgrade_asked,
             steps.DeviceReleaseAsked: self._device_release_asked,
             steps.Tick: lambda _: None,
         }
+
+    @property
+    def outage(self) -> Outage | None:
+        """The outage under way."""
+        return self.history.outage
 
     @property
     def deadline(self) -> int | None:
@@ -125,7 +122,7 @@ class Recovery:
         ready = standby is not None and standby.phase is Standby.READY
         if self._handover and ready and active and self.state is State.SERVING:
             self.state, self._handover, active.calling = State.RELEASING, False, True
-            self.outage = Outage("planned", self._now, planned=True)
+            self.history.begin("planned", self._now, planned=True)
             self._do(steps.Release(active.epoch))
 
     def _may_refill(self) -> bool:
@@ -161,9 +158,8 @@ class Recovery:
         if incarnation is None:
             return
         incarnation.phase, incarnation.since = Standby.READY, self._now
-        pid, epoch = incarnation.pid, incarnation.epoch
-        told = events.ServiceStandsBy(self.service, pid, epoch, event.devices, event.problems)
-        self._tell(told)
+        told = (incarnation.pid, incarnation.epoch, event.devices, event.problems)
+        self._tell(events.ServiceStandsBy(self.service, *told))
         if incarnation is self.active and self.state is State.STARTING:
             self._promote(incarnation)
 
@@ -172,41 +168,30 @@ class Recovery:
         self.state, self._until, self._handover = State.PROMOTING, None, False
         incarnation.begun = incarnation.calling = True
         self._do(steps.Connect(incarnation.epoch, one_by_one, tuple(self.quarantine.reasons)))
-        if self.outage is not None:
-            self.outage.promoted, self.outage.warm = self._now, warm
-            self.outage.attached = self.outage.first_completion = self.outage.requests = 0
+        self.history.promoted(self._now, warm)
         pid, epoch = incarnation.pid, incarnation.epoch
         self._tell(events.ServicePromoted(self.service, pid, epoch, warm, one_by_one))
 
     def _connected(self, event: steps.Connected) -> None:
+        if event.guilty and self.active is not None and self.active.ordered is None:
+            self._blame(event.guilty)
         incarnation = self._answered(event.epoch)
         if incarnation is None:
             return
-        if event.guilty and not incarnation.ordered:
-            self._blame(event.guilty)
-        if self.state is State.FENCING:
-            self._fenced(incarnation)
-        elif event.guilty:
+        if event.guilty:
             self._lose_active(f"was lost while {event.guilty} was replayed", dead=False)
         else:
             self.served, self.state = True, State.REPLAYING
             incarnation.devices, incarnation.problems = event.devices, event.problems
             self._refill_at = self._now + REFILL_LATEST
-            if self.outage is not None:
-                self.outage.attached = self._now
-            pid, epoch, problems = incarnation.pid, incarnation.epoch, event.problems
-            attached = events.ServiceAttached(self.service, pid, epoch, event.devices, problems)
-            self._tell(attached)
+            self.history.attached(self._now)
+            told = (incarnation.pid, incarnation.epoch, event.devices, event.problems)
+            self._tell(events.ServiceAttached(self.service, *told))
             if self._upgrading and self.outage is not None:
                 self._end_upgrade("", replace(self.outage))
 
     def _connect_failed(self, event: steps.ConnectFailed) -> None:
-        incarnation = self._answered(event.epoch)
-        if incarnation is None:
-            return
-        if self.state is State.FENCING:
-            self._fenced(incarnation)
-        else:
+        if self._answered(event.epoch) is not None:
             self._lose_active(event.why, dead=False)
 
     def _recovered(self, active: Incarnation) -> None:
@@ -214,19 +199,11 @@ class Recovery:
         self.state, active.since, active.finished = State.SERVING, self._now, True
         self.quarantine.all_replayed()
         self._refill_at = self._now + FIRST_REFILL * first
-        outage, self.outage = self.outage, None
+        outage = self.history.end(active.last_replay)
         if outage is None:
             return
-        outage.replayed = max(active.last_replay, outage.attached)
-        if outage.planned:
-            self.upgrades += 1
-        else:
-            self.recoveries += 1
-            self.worst_ms = max(self.worst_ms, outage.total_ms)
-        self.last_outage = outage
-        pid, epoch = active.pid, active.epoch
-        told = (self.service, pid, epoch, active.devices, active.problems, replace(outage))
-        self._tell(events.ServiceRecovered(*told))
+        told = (active.pid, active.epoch, active.devices, active.problems, outage)
+        self._tell(events.ServiceRecovered(self.service, *told))
 
     # Incarnations go down.
 
@@ -246,30 +223,27 @@ class Recovery:
         if self._upgrading:
             self._end_upgrade("a service OS died in the middle of it")
         if was is State.RELEASING:
-            self.outage = None
+            self.history.drop()
         if was is State.STARTING or not self.served or self.outage is not None:
             problem = why or ("died before all was replayed" if active.begun else "died")
             active.why = problem
             self._tell(events.ServiceFailed(self.service, active.epoch, problem))
-            if self.outage is not None:
-                self.outage.planned = False
+            self.history.unplanned()
             return
-        self.outage = Outage(why or _DIED, self._now, killed=active.ordered)
+        self.history.begin(why or DIED, self._now, killed=active.ordered or 0)
         if not dead:
-            told = events.ServiceSuspected(self.service, active.pid, active.epoch, why)
-            self._tell(told)
-        cause = why or _DIED
-        self._tell(events.ServiceDetected(self.service, active.pid, active.epoch, cause))
+            self._tell(events.ServiceSuspected(self.service, active.pid, active.epoch, why))
+        self._tell(events.ServiceDetected(self.service, active.pid, active.epoch, why or DIED))
 
     def _lose_standby(self, standby: Incarnation, why: str) -> None:
         if standby.since and self._now - standby.since >= QUICK:
             self._standby_backoff.succeeded()
-        delay = 0 if standby.ordered else self._standby_backoff.failed()
-        pid, epoch = standby.pid, standby.epoch
-        self._tell(events.ServiceStandbyLost(self.service, pid, epoch, why or _DIED))
+        delay = 0 if standby.ordered is not None else self._standby_backoff.failed()
+        told = (standby.pid, standby.epoch, why or DIED)
+        self._tell(events.ServiceStandbyLost(self.service, *told))
         self._drop_standby(standby, self._now + delay)
         if self._upgrading and self.state is not State.RELEASING:  # or the next one is as new
-            self._end_upgrade(f"the new one {why or _DIED}")
+            self._end_upgrade(f"the new one {why or DIED}")
 
     def _drop_standby(self, standby: Incarnation, refill_at: int) -> None:
         self._dying.add(standby.epoch)
@@ -283,10 +257,7 @@ class Recovery:
             return
         active.reaped = True
         active.delay = 0 if active.released else self._mourn(active, event)
-        if self.outage is not None:
-            self.outage.fenced = self._now
-            if self.outage.cause == _DIED:
-                self.outage.cause = f"died by {event.how}"
+        self.history.fenced(self._now, event.how)
         if not self.served and self._hopeless(active, event):
             self._do(steps.GiveUp(active.why))
             return
@@ -296,20 +267,18 @@ class Recovery:
 
     def _mourn(self, active: Incarnation, event: steps.Reaped) -> int:
         """Count the death; how long to wait before the next one serves."""
-        self.deaths += 1
-        self.last_death = event.how
-        if active.ordered:
+        self.history.died(event.how)
+        if active.ordered is not None:
             return 0
         if active.begun and not active.finished:
             self.quarantine.died_undone()
-        if active.finished and active.lost - active.since >= QUICK:
+        if active.finished and (active.lost or 0) - active.since >= QUICK:
             self._backoff.succeeded()
             return 0
         return self._backoff.failed()
 
     def _hopeless(self, active: Incarnation, event: steps.Reaped) -> bool:
-        gave_up = not event.killed and not active.begun
-        return gave_up or self._backoff.row > FREE
+        return self._backoff.row > FREE or not (event.killed or active.begun)
 
     def _fenced(self, active: Incarnation) -> None:
         if active.calling or not active.reaped:
@@ -338,34 +307,24 @@ class Recovery:
 
     # Devices.
 
-    def _device_attached(self, event: steps.DeviceAttached) -> None:
-        if self.active is not None and self.active.epoch == event.epoch:
-            self.active.attached.add(event.device)
-
-    def _device_replayed(self, event: steps.DeviceReplayed) -> None:
+    def _devices(self, event: steps.DeviceEvent) -> None:
         active = self.active
-        if active is None or active.epoch != event.epoch:
+        if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
-        self.quarantine.replayed(event.device)
-        active.replayed.add(event.device)
-        active.last_replay = max(active.last_replay, event.at)
-        if self.outage is not None:
-            self.outage.requests += event.count
-
-    def _device_resumed(self, event: steps.DeviceResumed) -> None:
-        outage = self.outage or self.last_outage
-        if self.active is None or self.active.epoch != event.epoch or outage is None:
-            return
-        if outage.promoted and not outage.first_completion:
-            outage.first_completion = event.at
-
-    def _guest_gone(self, event: steps.GuestGone) -> None:
-        if self.active is not None:
-            self.active.gone(event.guest)
-
-    def _events_missed(self, _: steps.EventsMissed) -> None:
-        if self.active is not None:
-            self.active.devices = 0
+        match event:
+            case steps.DeviceAttached(_, device):
+                active.attached.add(device)
+            case steps.DeviceReplayed(_, device, count, at):
+                self.quarantine.replayed(device)
+                self.history.replayed(count)
+                active.replayed.add(device)
+                active.last_replay = max(active.last_replay, at)
+            case steps.DeviceResumed(_, at):
+                self.history.resumed(at)
+            case steps.GuestGone(guest):
+                active.gone(guest)
+            case steps.EventsMissed():
+                active.devices = 0
 
     def _blame(self, device: str) -> None:
         if reason := self.quarantine.blame(device):
@@ -381,8 +340,8 @@ class Recovery:
             self._do(steps.UpgradeEnded(f"it is {self.state}: ask again in a moment"))
         else:
             self._upgrading = self._handover = True
-            self._tell(events.UpgradeBegun(self.service))
             self._refill_at = self._now
+            self._tell(events.UpgradeBegun(self.service))
             if self.standby is not None:  # it has the old code
                 self._drop_standby(self.standby, self._now)
 
@@ -396,24 +355,17 @@ class Recovery:
         active = self._answered(event.epoch)
         if active is None:
             return
-        if self.state is State.FENCING:
-            self._fenced(active)
-            return
-        active.released, self.state = True, State.FENCING
+        active.released, active.lost, self.state = True, self._now, State.FENCING
         self._do(steps.Fence(active.epoch))
         for device in list(self.quarantine.reasons) if self._upgrading else ():
             self.quarantine.release(device)
             self._tell(events.DeviceReleased(self.service, device))
 
     def _release_failed(self, event: steps.ReleaseFailed) -> None:
-        active = self._answered(event.epoch)
-        if active is None:
-            return
-        if self.state is State.FENCING:
-            self._fenced(active)
-            return
-        self.state, self.outage = State.SERVING, None
-        self._end_upgrade(event.why)
+        if self._answered(event.epoch) is not None:
+            self.state = State.SERVING
+            self.history.drop()
+            self._end_upgrade(event.why)
 
     def _end_upgrade(self, problem: str, outage: Outage | None = None) -> None:
         asked, self._upgrading, self._handover = self._upgrading, False, False
@@ -427,15 +379,18 @@ class Recovery:
         if self.standby is not None and self.standby.epoch == epoch:
             return self.standby
         active = self.active
-        return active if active and active.epoch == epoch and not active.lost else None
+        return active if active and active.epoch == epoch and active.lost is None else None
 
     def _answered(self, epoch: int) -> Incarnation | None:
-        """The one for whose call this is the answer."""
+        """The one for whose call this is the answer; if it was lost, the fence waited for it."""
         active = self.active
         if active is None or active.epoch != epoch or not active.calling:
             return None
         active.calling = False
-        return active
+        if active.lost is None:
+            return active
+        self._fenced(active)
+        return None
 
     def _do(self, action: steps.Action) -> None:
         self._actions.append(action)

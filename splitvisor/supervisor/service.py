@@ -168,7 +168,7 @@ class ServiceKeeper:
     def incarnation(self, standby: bool = False) -> tuple[int, Process]:
         """The one that serves or is to, or the one that stands by; UserError if there is none."""
         known = self.machine.standby if standby else self.machine.active
-        if known is None or known.lost:
+        if known is None or known.lost is not None:
             if standby:
                 raise UserError(f"service OS {self.name} has no standby now: ask in a moment")
             raise UserError(f"service OS {self.name} is dead already: it is being started again")
@@ -232,7 +232,7 @@ class ServiceKeeper:
         active = self.machine.active
         async with trio.open_nursery() as nursery:
             for epoch, process in self._processes.items():
-                if active is not None and epoch == active.epoch and not active.lost:
+                if active is not None and epoch == active.epoch and active.lost is None:
                     nursery.start_soon(process.child.end, patience)
                 else:
                     nursery.start_soon(process.child.bury)

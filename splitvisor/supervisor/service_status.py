@@ -7,14 +7,15 @@ from splitvisor.supervisor.recovery import SERVES, Recovery, State
 
 def status_of(machine: Recovery) -> operator.ServiceStatus:
     """All that the machine knows; processes are the keeper's."""
+    history = machine.history
     status = operator.ServiceStatus(
         name=machine.service,
         state=_state_of(machine),
-        deaths=machine.deaths,
-        last_death=machine.last_death,
-        recoveries=machine.recoveries,
-        upgrades=machine.upgrades,
-        worst_outage_ms=machine.worst_ms,
+        deaths=history.deaths,
+        last_death=history.last_death,
+        recoveries=history.recoveries,
+        upgrades=history.upgrades,
+        worst_outage_ms=history.worst_ms,
     )
     if machine.active is not None:
         status.epoch = machine.active.epoch
@@ -22,9 +23,9 @@ def status_of(machine: Recovery) -> operator.ServiceStatus:
         ready = machine.standby.phase is Standby.READY
         status.standby.state = operator.STANDBY_READY if ready else operator.STANDBY_STARTING
         status.standby.epoch = machine.standby.epoch
-    if machine.last_outage is not None:
-        status.last_outage_ms = machine.last_outage.total_ms
-        status.last_outage.CopyFrom(machine.last_outage.message())
+    if history.last is not None:
+        status.last_outage_ms = history.last.total_ms
+        status.last_outage.CopyFrom(history.last.message())
     for device, reason in machine.quarantine.reasons.items():
         status.quarantined.add(device=device, reason=reason)
     return status

@@ -148,6 +148,7 @@ class Tick:
     """It is the machine's `deadline`, or later."""
 
 
+DeviceEvent = DeviceAttached | DeviceReplayed | DeviceResumed | GuestGone | EventsMissed
 Event = (
     Begin
     | Started
@@ -159,11 +160,7 @@ Event = (
     | Lost
     | Reaped
     | Ordered
-    | DeviceAttached
-    | DeviceReplayed
-    | DeviceResumed
-    | GuestGone
-    | EventsMissed
+    | DeviceEvent
     | UpgradeAsked
     | DeviceReleaseAsked
     | Tick
