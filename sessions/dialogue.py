@@ -175,19 +175,29 @@ class Dialogue:
         return io_pb2.CoreMessage(attach=attach)
 
     def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
-        message, inlined = self._batch(replay), 0
-        for entry in entries:
-            inlined += self._add(message.batch, entry)
-            if len(message.batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
+        while entries:
+            message, entries = self._batch(entries, replay)
+            if message.batch.requests:
                 yield message
-                message, inlined = self._batch(replay), 0
-        if message.batch.requests:
-            yield message
 
-    def _batch(self, replay: bool) -> io_pb2.CoreMessage:
-        message = io_pb2.CoreMessage()
-        message.batch.epoch, message.batch.replay = self.epoch, replay
-        return message
+    def _batch(
+        self, entries: list[InFlight], replay: bool
+    ) -> tuple[io_pb2.CoreMessage, list[InFlight]]:
+        """The first of these requests, and those that did not fit.
+
+        Under the lock, for a guest may reset the device at any time, and then its buffers are its
+        own again: what is no longer in the log is not sent with whatever is there by now.
+        """
+        message, inlined, device = io_pb2.CoreMessage(), 0, self.device
+        batch = message.batch
+        batch.epoch, batch.replay = self.epoch, replay
+        with device.lock:
+            for taken, entry in enumerate(entries, 1):
+                if device.log.settled or device.recall(entry):
+                    inlined += self._add(batch, entry)
+                if len(batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
+                    return message, entries[taken:]
+        return message, []
 
     def _add(self, batch: io_pb2.IoBatch, entry: InFlight) -> int:
         """Put a request into a batch, its payload where it belongs; returns the bytes inlined.

@@ -220,6 +220,15 @@ class ServedDevice(ABC):
         with self.lock:
             return self._drained.wait_for(lambda: gone() or not self._owes(), timeout_s)
 
+    def recall(self, entry: InFlight) -> bool:
+        """Whether a request that was not sent yet still is to be; under the lock."""
+        if self.log.find(entry.slot, entry.generation):
+            return True
+        self.log.absorb_orphan(entry.slot, entry.generation)
+        if self.log.idle:
+            self._drained.notify_all()
+        return False
+
     def lost(self) -> None:
         """The incarnation that served it is gone."""
         self.served = False
