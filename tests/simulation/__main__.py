@@ -29,8 +29,10 @@ def main() -> int:
         return 1
     pace = report.steps / report.seconds
     last = wanted.seed + report.worlds - 1
-    print(f"{report.steps:,} steps in {report.worlds} worlds (seeds {wanted.seed} to {last}), "
-          f"{pace:,.0f} steps/s, nothing found")
+    print(
+        f"{report.steps:,} steps in {report.worlds} worlds (seeds {wanted.seed} to {last}), "
+        f"{pace:,.0f} steps a second of CPU time, nothing found"
+    )
     print(", ".join(f"{count:,} {name}" for name, count in sorted(report.counts.items())))
     return 0
 

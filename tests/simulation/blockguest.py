@@ -20,7 +20,9 @@ NAMES = ("read", "write", "flush", "read beyond the end", "unknown request", "id
 
 @dataclass(slots=True)
 class DiskRequest:
-    """One request; `completed` and `certain` are the ledger's when it was submitted."""
+    """One request; `completed` and `certain` are the ledger's when it was submitted, of its sectors
+    or, for a flush, of all.
+    """
 
     kind: int
     sector: int
@@ -79,6 +81,7 @@ class BlockGuest:
             view[HEADER_ROOM : HEADER_ROOM + length] = request.data
         elif request.kind == READ:
             request.certain = ledger.certain[sector : sector + request.count]
+            request.completed = ledger.completed[sector : sector + request.count]
         elif request.kind == FLUSH:
             kind, sector, length = b.T_FLUSH, 0, 0
             request.completed = ledger.completed.copy()
@@ -115,13 +118,29 @@ class BlockGuest:
         check(written == writable, f"{what}: {written} bytes were written, not {writable}")
         if status == b.S_IOERR != expected and self.may_fail:
             self.failed += 1
-            if request.kind != WRITE:
+            if request.kind == WRITE:
+                self._gave_up(request)
+            else:
                 check(not any(data), f"{what}: failed, but has data of somebody")
         else:
             check(status == expected, f"{what}: status {status:#x}, not {expected}")
             self._judge(request, data, what)
         self.completed += 1
         area.poison()
+
+    def dropped(self) -> None:
+        """The guest reset the device: what is out may take effect or not."""
+        for request in self.driver.out[0].values():
+            if request.kind == WRITE:
+                self._gave_up(request)
+
+    def _gave_up(self, write: DiskRequest) -> None:
+        self.ledger.gave_up(write.sector, write.count, write.number)
+        for read in self.driver.out[0].values():
+            if read.kind == READ:
+                for n, number in enumerate(read.certain):
+                    if number == write.number:
+                        read.certain[n] = read.completed[n]
 
     def _judge(self, request: DiskRequest, data: memoryview, what: str) -> None:
         ledger, kind = self.ledger, request.kind
@@ -144,5 +163,3 @@ class BlockGuest:
         area = self.driver.areas[queue][head]
         area.view[: b.HEADER.size] = bytes([POISON]) * b.HEADER.size
         self.driver.scribble(queue, head)
-
-

@@ -114,8 +114,10 @@ class ConsoleGuest:
             if log[at : at + len(data)] == data:
                 at += len(data)
             else:
-                check(request.dropped, f"console: {request} is not at {at}, where it belongs: "
-                      f"{log[at : at + 8]!r}")
+                check(
+                    request.dropped,
+                    f"console: {request} is not at {at}, where it belongs: {log[at : at + 8]!r}",
+                )
         check(at == end, f"console: {end - at} bytes more were put out than the guest sent")
 
     def scribble(self, queue: int, head: int) -> None:

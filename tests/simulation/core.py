@@ -13,6 +13,7 @@ from channels.failing import Failing
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
+from microhypervisor.inflight import InFlight
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
 from service_os.window import Window
@@ -64,6 +65,7 @@ class Line:
         self.problem = ""
         self.said = ""
         self.replayed = False
+        self._again: list[InFlight] = []  # replayed requests that others wait for
         self.ending = False  # in order: the service OS is to close it
         endpoint = core_pb2.ServiceEndpoint(name="main", epoch=self.epoch, token=TOKEN)
         self.dialogue = Dialogue(port.served, endpoint, self._happened)
@@ -75,6 +77,7 @@ class Line:
             theirs = mmap.mmap(window.fd, window.size)
             self.granted = Window(memoryview(theirs), STRIDE)
             self.dialogue.window = window
+        core.lines.append(self)
 
     @property
     def phase(self) -> Phase:
@@ -110,8 +113,28 @@ class Line:
             self.stream.inbox.append(message)
         if message.HasField("begin"):
             self.core.begins(self)
+        if message.HasField("batch"):
+            self._check_batch(message.batch)
         self.said = str(message.WhichOneof("body"))
         return self.said
+
+    def _check_batch(self, batch: io_pb2.IoBatch) -> None:
+        """Nothing new before all is done again that was in flight and does not park."""
+        if batch.replay:
+            find, parking = self.port.served.log.find, self.port.served.parking
+            entries = [find(r.slot, r.generation) for r in batch.requests]
+            self._again += [e for e in entries if e is not None and e.queue not in parking]
+        else:
+            self._check_replayed("something new is submitted")
+
+    def _check_replayed(self, what: str) -> None:
+        find = self.port.served.log.find
+        for entry in self._again:
+            check(
+                find(entry.slot, entry.generation) is None,
+                f"{self.port.key}: {what} while slot {entry.slot} is not done again",
+            )
+        self._again = []
 
     def hear(self) -> None:
         """Take the next message, or notice that none will come."""
@@ -131,6 +154,7 @@ class Line:
         self.problem = problem
         asked = asked or self.ending
         phase = self.dialogue.close()
+        self.core.lines.remove(self)
         self.stream.broken = True
         self.stream.outbox.clear()
         if self.dialogue.window is not None:
@@ -140,6 +164,7 @@ class Line:
 
     def _happened(self, kind: int, count: int) -> None:
         if kind == E.EVENT_DEVICE_REPLAYED:
+            self._check_replayed("it is said to be replayed")
             self.replayed = True
         self.core.tell(kind, self, count)
 
@@ -171,6 +196,7 @@ class Core:
 
     def __init__(self, tell: Callable[[int, Line, int, str], None]) -> None:
         self.ports: list[Port] = []
+        self.lines: list[Line] = []  # that are not over
         self._tell = tell
         self.served_last = 0  # the greatest epoch that was connected
         self.begun: list[Process] = []  # all that were ever told to begin anything
@@ -178,11 +204,6 @@ class Core:
     def tell(self, kind: int, line: Line, count: int, text: str = "") -> None:
         """An event of the core."""
         self._tell(kind, line, count, text)
-
-    def lines(self) -> list[Line]:
-        """All that are not over."""
-        both = ((port.active, port.standby) for port in self.ports)
-        return [line for pair in both for line in pair if line is not None and not line.over]
 
     def begins(self, line: Line) -> None:
         """Begin was said: from now on this incarnation may change things."""
@@ -202,7 +223,6 @@ class Core:
                 self.tell(E.EVENT_STANDBY_LOST, line, 0, line.problem)
         elif phase is Phase.ATTACHED:
             self.tell(E.EVENT_DEVICE_LOST, line, 0, line.problem)
-
 
     def add(self, port: Port, process: Process) -> Line:
         """A new device, served by the incarnation that serves."""

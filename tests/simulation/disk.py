@@ -7,11 +7,17 @@ in any order, may be there too.
 
 from collections.abc import Callable
 
+from tests.simulation.violation import check
+
 SECTOR = 512
 
 
 class Torn(BaseException):
     """The process was killed in the middle of a write. No code of the service OS catches it."""
+
+
+class Poisoned(BaseException):
+    """A request that kills whoever executes it."""
 
 
 class Disk:
@@ -21,6 +27,7 @@ class Disk:
         self.cache = bytearray(sectors * SECTOR)
         self.medium = bytearray(sectors * SECTOR)
         self.unflushed: list[tuple[int, bytes]] = []  # offset, data; in the order written
+        self.poison: set[bytes] = set()  # first sectors of writes that nobody survives
 
     def write(self, offset: int, data: memoryview) -> None:
         """Into the cache."""
@@ -47,7 +54,24 @@ class Disk:
         return bytes(self.medium)
 
 
-class SimulatedBlock:
+class Begun:
+    """A driver that is not used before it serves."""
+
+    begun = False
+
+    def begin(self) -> None:
+        """See Beginning."""
+        self.begun = True
+
+    def check_begun(self) -> None:
+        """Violation before `begin`."""
+        check(self.begun, f"{type(self).__name__} is used by an incarnation that stands by")
+
+    def close(self) -> None:
+        """See Driver."""
+
+
+class SimulatedBlock(Begun):
     """A block driver (drivers/interface.py) of one incarnation on the shared disk."""
 
     readonly = False
@@ -60,10 +84,14 @@ class SimulatedBlock:
 
     def read(self, offset: int, into: memoryview) -> None:
         """See BlockDriver."""
+        self.check_begun()
         into[:] = self._disk.cache[offset : offset + len(into)]
 
     def write(self, offset: int, data: memoryview) -> None:
         """See BlockDriver."""
+        self.check_begun()
+        if self._disk.poison and bytes(data[:SECTOR]) in self._disk.poison:
+            raise Poisoned
         if self.torn:
             self._disk.write(offset, data[:SECTOR])
             raise Torn
@@ -71,13 +99,11 @@ class SimulatedBlock:
 
     def flush(self) -> None:
         """See BlockDriver."""
+        self.check_begun()
         self._disk.flush()
 
-    def close(self) -> None:
-        """See Driver."""
 
-
-class SimulatedEntropy:
+class SimulatedEntropy(Begun):
     """An entropy driver whose words are numbers: unlike, and never zero."""
 
     def __init__(self, source: list[int]) -> None:
@@ -85,15 +111,13 @@ class SimulatedEntropy:
 
     def fill(self, into: memoryview) -> None:
         """See EntropyDriver; in whole words of 8 bytes."""
+        self.check_begun()
         for at in range(0, len(into), 8):
             self._source[0] += 1
             into[at : at + 8] = self._source[0].to_bytes(8, "little")
 
-    def close(self) -> None:
-        """See Driver."""
 
-
-class SimulatedConsole:
+class SimulatedConsole(Begun):
     """A positional console driver: a log file in memory."""
 
     positional = True
@@ -104,10 +128,8 @@ class SimulatedConsole:
 
     def write(self, data: bytes, position: int) -> None:
         """See ConsoleDriver."""
+        self.check_begun()
         self._log[position : position + len(data)] = data
 
     def start(self, deliver: Callable[[bytes], None], rank: int) -> None:
         """See ConsoleDriver; input comes from the world, step by step."""
-
-    def close(self) -> None:
-        """See Driver."""

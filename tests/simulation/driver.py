@@ -55,8 +55,10 @@ class Driver:
         step = -(-(size + 2 * GUARD) // 64) * 64
         at = base + 0x1000 * queues
         self.areas = [
-            {head: Area(self.memory.view, at + step * (q * heads + n), size)
-             for n, head in enumerate(self.heads)}
+            {
+                head: Area(self.memory.view, at + step * (q * heads + n), size)
+                for n, head in enumerate(self.heads)
+            }
             for q in range(queues)
         ]
         self.free = [list(self.heads) for _ in range(queues)]
@@ -142,15 +144,20 @@ class Driver:
         self.pending = False
         status = self.device.mmio_read(v.INTERRUPT_STATUS, 4)
         self._write(v.INTERRUPT_ACK, status)
-        check(not self.device.transport.status & v.NEEDS_RESET, "the device gave up: "
-              + self.device.status.needs_reset)
+        check(
+            not self.device.transport.status & v.NEEDS_RESET,
+            "the device gave up: " + self.device.status.needs_reset,
+        )
         back = []
         for queue, ring in enumerate(self.rings):
             while True:
                 for head, written in ring.take():
                     request = self.out[queue].pop(head, None)
-                    check(request is not None, f"queue {queue}: head {head} was completed though "
-                          "it is not out: twice, or never submitted")
+                    check(
+                        request is not None,
+                        f"queue {queue}: head {head} was completed though "
+                        "it is not out: twice, or never submitted",
+                    )
                     self.free[queue].append(head)
                     back.append((queue, head, written, request))
                 if self.event_idx:

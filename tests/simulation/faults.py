@@ -37,9 +37,7 @@ def _truncate(process: Process, pick: Pick) -> None:
 
 def land(world: "World", pick: Pick) -> str | None:
     """What a killed process was doing is done after all."""
-    streams = [
-        s for p in world.keeper.processes if p.killed for s in p.streams if not s.over
-    ]
+    streams = [s for p in world.keeper.processes if p.killed for s in p.streams if not s.over]
     if not streams:
         return None
     stream = streams[pick(len(streams))]
@@ -83,7 +81,7 @@ def suspect(world: "World", pick: Pick) -> str | None:
 
 def sever(world: "World", pick: Pick) -> str | None:
     """A stream breaks; its two ends live."""
-    lines = [x for x in world.all_lines if x.epoch and not x.stream.broken]
+    lines = [x for x in world.keeper.core.lines if x.epoch and not x.stream.broken]
     if not lines:
         return None
     line = lines[pick(len(lines))]
@@ -126,7 +124,7 @@ def pardon(world: "World", pick: Pick) -> str | None:
 
 def lie(world: "World", pick: Pick) -> str | None:
     """A service OS says what is not so; the core must drop it."""
-    lines = [x for x in world.all_lines if x.phase is Phase.ATTACHED and x.epoch]
+    lines = [x for x in world.keeper.core.lines if x.phase is Phase.ATTACHED and x.epoch]
     if not lines:
         return None
     line = lines[pick(len(lines))]
@@ -156,7 +154,7 @@ def lie(world: "World", pick: Pick) -> str | None:
 
 
 STEPS = {
-    "kill": (5, kill),
+    "kill": (3, kill),
     "land": (25, land),
     "stop": (1, stop),
     "resume": (2, resume),

@@ -64,8 +64,6 @@ def scribble(world: "World", pick: Pick) -> str | None:
 def reset(world: "World", pick: Pick) -> str | None:
     """Reset a device and bring it up again, whatever is out."""
     port = world.ports[pick(len(world.ports))]
-    if port.active is not None and port.active.said == "activate":
-        return None
     out = sum(map(len, port.work.driver.out))
     if hasattr(port.work, "dropped"):
         port.work.dropped()
@@ -85,6 +83,6 @@ STEPS = {
     "kick": (200, kick),
     "interrupt": (150, interrupt),
     "scribble": (12, scribble),
-    "reset": (1, reset),
+    "reset": (2, reset),
     "type": (15, typed),
 }

@@ -4,6 +4,9 @@ Every write has a number, rising in the order of submission, and stamps each of 
 (sector, number). Overlapping writes take effect in that order, so a sector's versions are ordered.
 A read may see any version from the newest that was certain when it was submitted (completed, or
 seen by a read) up to the newest that has been submitted by its completion.
+
+A write that a reset or an error takes away may have been seen and still be gone: replayed was only
+what came before it. So it is certain no longer.
 """
 
 import struct
@@ -43,6 +46,12 @@ class Ledger:
             self.certain[at] = max(self.certain[at], number)
             self.completed[at] = max(self.completed[at], number)
 
+    def gave_up(self, sector: int, count: int, number: int) -> None:
+        """A write will not be completed."""
+        for at in range(sector, sector + count):
+            if self.certain[at] == number:
+                self.certain[at] = self.completed[at]
+
     def read(self, sector: int, data: memoryview, least: list[int], what: str) -> None:
         """A read was completed; `least` is what was certain of its sectors at submission."""
         for n, floor in enumerate(least):
@@ -63,8 +72,10 @@ class Ledger:
         found, number = _STAMP.unpack_from(data)
         if data == stamp(sector, number) and number in self._versions[sector]:
             return number
-        raise Violation(f"{what}: sector {sector} has what nobody wrote there: {bytes(data[:16])!r}"
-                        f" (a stamp of sector {found}, write {number})")
+        raise Violation(
+            f"{what}: sector {sector} has what nobody wrote there: {bytes(data[:16])!r}"
+            f" (a stamp of sector {found}, write {number})"
+        )
 
     def check_disk(self, cache: bytes | bytearray, floors: list[int], what: str) -> None:
         """All of the disk, when nothing is out."""

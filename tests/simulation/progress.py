@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from splitvisor.supervisor import steps
 from tests.simulation.core import FailingProcess
+from tests.simulation.disk import Poisoned
 from tests.simulation.service import Process
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ Pick = Callable[[int], int]
 
 def say(world: "World", pick: Pick) -> str | None:
     """The core says the next thing on a stream."""
-    lines = [line for line in world.all_lines if line.awake]
+    lines = [line for line in world.keeper.core.lines if line.awake]
     if not lines:
         return None
     line = lines[pick(len(lines))]
@@ -33,7 +34,8 @@ def say(world: "World", pick: Pick) -> str | None:
 def hear(world: "World", pick: Pick) -> str | None:
     """The core hears the next thing on a stream, or that it has ended."""
     lines = [
-        x for x in world.all_lines
+        x
+        for x in world.keeper.core.lines
         if x.stream.outbox or x.stream.broken or x.stream.over or x.process.killed
     ]
     if not lines:
@@ -59,7 +61,9 @@ def launch(world: "World", pick: Pick) -> str | None:
 
 def attach(world: "World", pick: Pick) -> str | None:
     """A process opens a device."""
-    lines = [x for x in world.all_lines if x.process.running and x.stream.opening and x.epoch]
+    lines = [
+        x for x in world.keeper.core.lines if x.process.running and x.stream.opening and x.epoch
+    ]
     if not lines:
         return None
     line = lines[pick(len(lines))]
@@ -80,13 +84,18 @@ def serve(world: "World", pick: Pick) -> str | None:
         return None
     stream = streams[pick(len(streams))]
     left = len(stream.inbox)
-    did = stream.step()
+    try:
+        did = stream.step()
+    except Poisoned:
+        world.keeper.dies(stream.process)
+        world.report.add("poisoned")
+        did = "dies of poison"
     return f"epoch {stream.process.epoch} {did} for {stream.name} ({left} messages waiting)"
 
 
 def refuse(world: "World", pick: Pick) -> str | None:
     """The core itself answers for a device that fails."""
-    for line in world.all_lines:
+    for line in world.keeper.core.lines:
         if isinstance(line.process, FailingProcess) and line.process.step():
             world.report.add("refused")
             return line.port.name
@@ -160,6 +169,16 @@ STEPS = {
 # Without faults: what must be enough for everything to come to its end. A tick only if nothing
 # else is left to do.
 QUIET = (
-    "launch", "attach", "say", "serve", "refuse", "hear", "call", "news", "event", "reap",
-    "kick", "interrupt",
+    "launch",
+    "attach",
+    "say",
+    "serve",
+    "refuse",
+    "hear",
+    "call",
+    "news",
+    "event",
+    "reap",
+    "kick",
+    "interrupt",
 )

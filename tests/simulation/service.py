@@ -15,7 +15,7 @@ from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
 from service_os import evented, immediate
 from service_os.device import Device, _attached
 from service_os.window import Window
-from tests.simulation.disk import Torn
+from tests.simulation.disk import Poisoned, Torn
 
 COARSE = 1 << 20  # a reply for a whole batch
 FINE = 0  # a reply for each request
@@ -160,7 +160,7 @@ class Stream:
         if hasattr(self.driver, "torn"):
             self.driver.torn = torn
         said = len(self.outbox)
-        with suppress(Torn):
+        with suppress(Torn, Poisoned):
             if self._steps or self.inbox:
                 self.step()
         while len(self.outbox) > said:

@@ -24,7 +24,7 @@ class Report:
 
     steps: int = 0
     worlds: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of CPU time
     counts: dict[str, int] = field(default_factory=dict)  # of what happened, by name
 
     def add(self, name: str, count: int = 1) -> None:

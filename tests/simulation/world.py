@@ -19,7 +19,7 @@ from splitvisor.supervisor.recovery import State
 from tests.simulation import faults, guests, progress
 from tests.simulation.blockguest import BlockGuest
 from tests.simulation.consoleguest import ConsoleGuest, word
-from tests.simulation.core import Line, Port
+from tests.simulation.core import Port
 from tests.simulation.disk import Disk, SimulatedBlock, SimulatedConsole, SimulatedEntropy
 from tests.simulation.driver import Driver
 from tests.simulation.entropyguest import EntropyGuest
@@ -100,8 +100,10 @@ class World:
             driver = port.work.driver
             for queue, out in enumerate(driver.out):
                 if out and queue not in port.served.parking:
-                    self._fail(f"{port.name}: nothing more happens, and {len(out)} requests of "
-                               f"queue {queue} are out: {', '.join(map(str, out.values()))}")
+                    self._fail(
+                        f"{port.name}: nothing more happens, and {len(out)} requests of "
+                        f"queue {queue} are out: {', '.join(map(str, out.values()))}"
+                    )
             if port.served.log.owes(port.served.parking):
                 self._fail(f"{port.name}: nothing more happens, and requests are in flight")
         try:
@@ -123,7 +125,7 @@ class World:
 
     def close(self) -> None:
         """Give back what the host lent."""
-        for line in self.keeper.core.lines():
+        for line in list(self.keeper.core.lines):
             line.close("", asked=True)
         for port in self.ports:
             port.served.close()
@@ -187,10 +189,3 @@ class World:
             return None
         self.typed += 1
         return word(self.typed - 1)
-
-    @property
-    def all_lines(self) -> list[Line]:
-        """Every line that is not over."""
-        return self.keeper.core.lines()
-
-
