@@ -342,10 +342,10 @@ class ReleaseCall(Call):
     def __init__(self, core: Core, process: Process) -> None:
         super().__init__(core, process)
         for port in core.ports:
-            if port.active is not None and port.active.epoch == process.epoch:
-                if not port.active.over:
-                    self.lines.append(port.active)
-                    port.served.hold(True)
+            line = port.active
+            if line is not None and line.epoch == process.epoch and not line.over:
+                self.lines.append(line)
+                port.served.hold(True)
         self._ending = False
 
     def done(self) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
+from protos.io_pb2 import Attach, ServiceMessage
 from service_os import evented, immediate
-from service_os.device import Device, _attached
+from service_os.device import Device
 from service_os.window import Window
 from tests.simulation.disk import Poisoned, Torn
 
@@ -21,12 +21,30 @@ COARSE = 1 << 20  # a reply for a whole batch
 FINE = 0  # a reply for each request
 
 
+class SteppedSession(evented.Session):
+    """A console's loop without its thread: it stops after each thing that it does."""
+
+    def answer(self, messages: Iterator[Any]) -> Iterator[Any]:
+        """As the production's, with None where the process may die in between."""
+        yield self._reply([])
+        self._fetch()
+        yield None
+        for event in messages:
+            done = self._handle(event)
+            yield None
+            self._put_out()
+            yield None
+            yield self._reply(done)
+            self._fetch()
+            yield None
+
+
 class SteppedDevice(Device):
-    """A device whose driver and window are at hand, and whose console loop stops in between."""
+    """A device whose driver and window are at hand."""
 
     def __init__(self, attach: Attach, driver: Any, window: Window) -> None:
         super().__init__(attach, None, None)  # type: ignore[arg-type]
-        self.session: evented.Session | None = None
+        self.session: SteppedSession | None = None
         self._at_hand = driver
         self._granted = window
 
@@ -36,26 +54,10 @@ class SteppedDevice(Device):
     def _window(self) -> Window:
         return self._granted
 
-    def _serve_evented(
-        self, messages: Iterator[Any], driver: Any, window: Window, state: bytes
-    ) -> Iterator[ServiceMessage | None]:
-        """As `evented.Session.answer`, with everything that thread does one step after the other."""
-        model = self._evented(driver, state)
-        yield _attached(model.shape, driver, model.state())
-        session = self.session = evented.Session(
-            model, driver, window, name=self.name, epoch=self._attach.epoch, rank=0
-        )
-        yield session._reply([])
-        session._fetch()
-        yield None
-        for event in messages:
-            done = session._handle(event)
-            yield None
-            session._put_out()
-            yield None
-            yield session._reply(done)
-            session._fetch()
-            yield None
+    def _session(self, model: Any, driver: Any, window: Window) -> SteppedSession:
+        epoch = self._attach.epoch
+        self.session = SteppedSession(model, driver, window, name=self.name, epoch=epoch, rank=0)
+        return self.session
 
 
 class Stream:
@@ -74,6 +76,7 @@ class Stream:
         self._running: Iterator[ServiceMessage | None] | None = None
         self._steps = 0  # owed by what was taken out of the inbox
         self._typed = False  # input was delivered and its room not given back
+        self._ending = False
         self._stage = 0  # of the handshake: opened, attached
 
     def start(self, driver: Any, window: Window) -> None:
@@ -139,7 +142,7 @@ class Stream:
         return len(message.batch.requests) if self.process.reply_bytes == FINE else 1
 
     def _feed(self) -> Iterator[Any]:
-        while True:
+        while not self._ending:
             yield self.inbox.popleft()
 
     def type(self, data: bytes) -> bool:
@@ -150,12 +153,16 @@ class Stream:
         if self._typed and not session._room.acquire(blocking=False):
             return False
         self._typed = True
-        self.inbox.append(data)
+        if self.hung_up:
+            session._events.put(data)  # for whoever looks when the driver is closed
+        else:
+            self.inbox.append(data)
         return True
 
     def land(self, torn: bool) -> bool:
         """The process is being killed: what its thread was doing still happens, unanswered."""
-        if self.over or self._stage < 2 or not (self._steps or self.ready and not self._evented):
+        busy = self._steps or (self.ready and not self._evented)
+        if self.over or self._stage < 2 or not busy:
             return False
         if hasattr(self.driver, "torn"):
             self.driver.torn = torn
@@ -169,10 +176,12 @@ class Stream:
         return True
 
     def _end(self) -> None:
-        self.over = True
+        """The core says nothing more: the driver is closed, and what is left to say is said."""
         assert self._running is not None
-        self._running.close()  # type: ignore[attr-defined]
-        self._running = None
+        self._ending = self.over = True
+        for message in self._running:
+            if message is not None and not self.broken:
+                self.outbox.append(message)
 
 
 class Process:

@@ -25,7 +25,7 @@ from tests.simulation.driver import Driver
 from tests.simulation.entropyguest import EntropyGuest
 from tests.simulation.keeper import Keeper
 from tests.simulation.service import COARSE, FINE, Process
-from tests.simulation.violation import Report, Violation, check
+from tests.simulation.violation import Report, Violation
 
 SECTORS = 12
 HEADS = 6
@@ -179,7 +179,8 @@ class World:
 
     def _run(self, until: Callable[[], bool]) -> None:
         while not until():
-            if not any([self.take(name) for name in progress.QUIET]) and not self.take("tick"):
+            moved = [name for name in progress.QUIET if self.take(name)]
+            if not moved and not self.take("tick"):
                 self._fail("the machine does not come up")
 
     def type(self) -> bytes | None:
