@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit end-to-end lint types imports bench guests lock clean
+.PHONY: help setup run test unit end-to-end lint types imports bench soak guests lock clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -56,6 +56,11 @@ bench: setup  ## the figures, in some four minutes: disks, scheduling, and polic
 	@$(BIN)/python -m benchmarks.quick
 	@$(BIN)/python -m benchmarks.sched
 	@$(BIN)/python -m benchmarks.simulated
+
+SEED := 1
+soak: setup  ## an hour or two: 20,000 recoveries and 1,000 zombies under verified load, then power cuts
+	@$(BIN)/splitvisor chaos --seed $(SEED) --for 4h --recoveries 20000 --zombies 1000
+	@$(BIN)/splitvisor chaos --seed $(SEED) --for 5m --disk powercut --guests 2 --services 2
 
 lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --group dev \

@@ -146,11 +146,11 @@ def _outages(tally: Tally) -> Iterator[str]:
     kinds = _by_kind(tally.outages)
     if not kinds:
         return
-    yield "outages      ms, each p50 / p99 / max"
-    yield f"  {'':<14}{'':>6}" + "".join(f"{step:>22}" for step in STEPS)
+    yield "outages      milliseconds: p50 / p99 / max"
+    yield f"  {'':<14}{'':>6}" + "".join(f"{step:>24}" for step in STEPS)
     for kind, steps in kinds.items():
         cells = (" / ".join(f"{ms:.1f}" for ms in three(t)) if t else "" for t in steps.values())
-        yield f"  {kind:<14}{len(steps['total']):>6}" + "".join(f"{cell:>22}" for cell in cells)
+        yield f"  {kind:<14}{len(steps['total']):>6}" + "".join(f"{cell:>24}" for cell in cells)
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -11,7 +11,7 @@ from splitvisor.supervisor.outage import Outage
 from splitvisor.testing.events import Event
 
 Incarnation = tuple[str, int]  # service OS and epoch
-_UNNAMED = "?"
+_UNNAMED = "(nothing)"
 
 
 @dataclass(slots=True)

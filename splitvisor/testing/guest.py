@@ -19,7 +19,7 @@ class Waiting(Protocol):
         """What `look` returns once it is not None."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """How a guest ended; with `reason` "exit" it said so itself, and `status` is its own."""
 
@@ -43,7 +43,7 @@ class Verdict:
         """Requests that failed, as far as the guest storm counts them."""
         return self.storm.result.get("errors", 0) if self.storm else 0
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         said = self.output.rstrip().rsplit("\n", 1)[-1]
         return f"guest {self.name}: {self.reason}, status {self.status}: {said}"
 

@@ -5,6 +5,7 @@ that is asked of them goes through the socket that `splitvisor service` and `fau
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,7 @@ class Machine:
                 _kill_if(int(entry.name), os.fsencode(self._run))
         self._process.kill()
         self._gone()
+        shutil.rmtree(self._run, ignore_errors=True)
 
     def end(self) -> int:
         """End it in order, or by force if it does not; the exit status of `splitvisor up`."""

@@ -32,6 +32,7 @@ class Testbed:
         self.machines: list[Machine] = []
         self._root = Path(tempfile.mkdtemp(prefix="splitvisor-"))
         self._environment = dict(os.environ)
+        self._lent: list[str] = []
 
     def __enter__(self) -> "Testbed":
         return self
@@ -45,13 +46,16 @@ class Testbed:
         As in `lend(tmp_path, {"block.mine": "module:Class"})`; whoever is started later finds what
         is there then.
         """
-        info = path / "lent-1.dist-info"
-        info.mkdir(exist_ok=True)
+        place = self.folder / f"lent-{len(self._lent)}"
+        info = place / "lent-1.dist-info"
+        info.mkdir(parents=True)
         points = [f"{name} = {value}" for name, value in drivers.items()]
         (info / "entry_points.txt").write_text("\n".join(["[splitvisor.drivers]", *points, ""]))
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lent\nVersion: 1\n")
-        before = self._environment.get("PYTHONPATH")
-        self._environment["PYTHONPATH"] = f"{path}{os.pathsep}{before}" if before else str(path)
+        self._lent += [str(path), str(place)]
+        before = os.environ.get("PYTHONPATH")
+        found = [*self._lent, *([before] if before else [])]
+        self._environment["PYTHONPATH"] = os.pathsep.join(found)
 
     def start(
         self,
