@@ -84,7 +84,8 @@ def demo(
     blockcheck writes, reads and verifies stamped blocks over the whole disk at queue depth 32,
     beside echo and hello. After a quarter of it the service OS is killed with SIGKILL, in the
     middle its successor is stopped with SIGSTOP, and after three quarters the next one is killed.
-    Each time another one, which stood by, takes over, and everything in flight is replayed. In the
+    Each blow comes while a disk request is made to take 40 ms, or it would often find nothing in
+    flight. Another one, which stood by, takes over, and all that was in flight is replayed. In the
     end the guest says whether every block was right, the image is checked once more from outside,
     and a table tells what each outage cost.
     """

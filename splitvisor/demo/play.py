@@ -22,12 +22,30 @@ from splitvisor.supervisor.supervisor import Supervisor
 # Signals, and after which part of blockcheck's requests: in the midst of its work, each of them.
 STRIKES = (("SIGKILL", 0.25), ("SIGSTOP", 0.5), ("SIGKILL", 0.75))
 SIGNALS = {"SIGKILL": faults.KILL, "SIGSTOP": faults.STOP}
+# A batch is done within a millisecond. This one takes longer, so that a blow finds it.
+LONG_REQUEST = faults.Fault(
+    action=faults.SLOW,
+    point=faults.AFTER_EXECUTE,
+    guest="blockcheck",
+    device="disk0",
+    delay_us=40_000,
+    times=1,
+)
 GRACE = 0.1  # of blockcheck's requests: for so long a strike waits for a standby to be there
 TRIES = 5  # for each strike to leave something that has to be replayed
 LOOK = 0.005  # seconds between two looks at the machine before a strike
 TALK = 0.25  # seconds between two lines to echo
 PATIENCE = 60.0  # seconds for a recovery, on the slowest of hosts
 _KNOWN = (events.ServiceAttached, events.FaultInjected, events.ServiceSuspected)
+
+
+@dataclass(frozen=True, slots=True)
+class _InHand:
+    """The service OS that serves, and what it has to do."""
+
+    pid: int
+    in_flight: int  # disk requests
+    replayed: int  # disk requests, ever
 
 
 @dataclass(slots=True)
@@ -107,13 +125,11 @@ class Play:
 
     async def _strike_all(self, supervisor: Supervisor) -> None:
         for signal, part in STRIKES:
-            tries = 0
-            while tries < TRIES:
+            for _ in range(TRIES):
                 await self._good_moment(supervisor, round(part * self._scene.requests))
                 recovery = await self._strike_once(supervisor, signal)
-                if recovery and recovery.disk_requests:
+                if recovery is None or recovery.disk_requests:
                     break
-                tries += recovery is not None
 
     async def _good_moment(self, supervisor: Supervisor, begin: int) -> None:
         """Wait until so many requests are done, and if there is time until somebody stands by."""
@@ -128,24 +144,18 @@ class Play:
                 return
 
     async def _strike_once(self, supervisor: Supervisor, signal: str) -> Recovery | None:
-        """None if no disk request is in flight; nor need one be any more when the blow falls."""
+        """None if blockcheck has ended before."""
         async with self._conversation.quiet:
-            machine = await supervisor.status()
-            self._done_of(machine.guests)
-            in_flight, replayed = _of_disks(machine.guests)
-            if not in_flight:
+            in_hand = await self._requests_in_hand(supervisor)
+            if in_hand is None:
                 return None
-            (service,) = machine.services
             at = percent(self._done, self._scene.requests)
-            self._strike = Strike(signal, service.pid, at, in_flight)
             self._recovered = trio.Event()
-            fault = faults.Fault(action=SIGNALS[signal])
-            await supervisor.inject_fault(
-                operator.FaultRequest(service=DEFAULT_SERVICE, fault=fault)
-            )
+            self._strike = Strike(signal, in_hand.pid, at, in_hand.in_flight)
+            await _inject(supervisor, faults.Fault(action=SIGNALS[signal]))
             self._stage.say(
-                f"{signal} to the service OS, pid {service.pid} (epoch {service.epoch}), at {at}, "
-                f"{in_flight} disk requests in flight",
+                f"{signal} to the service OS, pid {in_hand.pid}, at {at}, "
+                f"{in_hand.in_flight} disk requests in flight",
                 "bold red",
             )
             with trio.move_on_after(PATIENCE):
@@ -153,14 +163,32 @@ class Play:
         if not self._recovered.is_set():
             raise MachineError(f"no service OS took over within {PATIENCE:.0f} s")
         recovery = self.outcome.recoveries[-1]
-        recovery.disk_requests = _of_disks(await supervisor.guests.statuses())[1] - replayed
+        _, replayed = _of_disks(await supervisor.guests.statuses())
+        recovery.disk_requests = replayed - in_hand.replayed
         return recovery
+
+    async def _requests_in_hand(self, supervisor: Supervisor) -> _InHand | None:
+        """Have the service OS take so long for a request that it is still there after a look."""
+        await _inject(supervisor, LONG_REQUEST)
+        while True:
+            machine = await supervisor.status()
+            self._done_of(machine.guests)
+            in_flight, replayed = _of_disks(machine.guests)
+            if in_flight:
+                return _InHand(machine.services[0].pid, in_flight, replayed)
+            if any(g.name == "blockcheck" and g.state == core.GUEST_ENDED for g in machine.guests):
+                return None
+            await trio.sleep(LOOK)
 
     def _done_of(self, guests: Iterable[core.GuestStatus]) -> int:
         for guest in guests:
             if guest.name == "blockcheck":
                 self._done = sum(d.completions for d in guest.devices if d.name == "disk0")
         return self._done
+
+
+async def _inject(supervisor: Supervisor, fault: faults.Fault) -> None:
+    await supervisor.inject_fault(operator.FaultRequest(service=DEFAULT_SERVICE, fault=fault))
 
 
 def _of_disks(guests: Iterable[core.GuestStatus]) -> tuple[int, int]:

@@ -7,7 +7,15 @@ import splitvisor
 from drivers.spec import Spec
 from splitvisor.checks.stamps import BLOCK, MAGIC
 from splitvisor.errors import UserError
-from splitvisor.machine import CpuChoice, Device, Guest, Machine, Model
+from splitvisor.machine import (
+    DEFAULT_SERVICE,
+    CpuChoice,
+    Device,
+    Guest,
+    Machine,
+    Model,
+    ServiceSettings,
+)
 from splitvisor.units import format_size
 
 DEPTH = 32
@@ -77,6 +85,7 @@ def set_up(
                 devices=(_log_console(logs / "hello.log"), entropy),
             ),
         ),
+        settings={DEFAULT_SERVICE: ServiceSettings(failpoints=True)},
     )
     return Scene(machine, image, size // BLOCK, passes, verdict_log)
 
