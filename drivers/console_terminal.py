@@ -9,6 +9,7 @@ A reader that has gone away (a closed pipe) is no reason to stop a guest: output
 without a word. Any other failure to write is a MediumError.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -32,6 +33,7 @@ class _Terminal:
         self._changed = threading.Condition()
         self._takers: list[tuple[int, object, Callable[[bytes], None]]] = []
         self._reading = False
+        self._served: object = None  # for whom something is being read or delivered
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -58,19 +60,30 @@ class _Terminal:
     def stop(self, owner: object) -> None:
         with self._changed:
             self._takers = [taker for taker in self._takers if taker[1] is not owner]
+            self._changed.wait_for(lambda: self._served is not owner)
 
     def _taker(self) -> Callable[[bytes], None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._takers)
-            return self._takers[0][2]
+        """Who gets the next input. Until there is somebody and something, it stays where it is."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._takers)
+            _wait_for_input()
+            with self._changed:
+                if self._takers:
+                    _, self._served, deliver = self._takers[0]
+                    return deliver
 
     def _read(self) -> None:
-        while True:
-            self._taker()  # until somebody wants input it stays where it is
+        more = True
+        while more:
+            deliver = self._taker()
             data = _next_input()
-            if not data:
-                break
-            self._taker()(data)
+            more = bool(data)
+            if more:
+                deliver(data)
+            with self._changed:
+                self._served = None
+                self._changed.notify_all()
         told: list[object] = []  # the end is for everybody, whenever they ask
         while True:
             with self._changed:
@@ -78,6 +91,12 @@ class _Terminal:
                 _, owner, deliver = next(t for t in self._takers if t[1] not in told)
             told.append(owner)
             deliver(b"")
+
+
+def _wait_for_input() -> None:
+    """Until reading would not block; at once if it can only fail."""
+    with contextlib.suppress(OSError):
+        select.select((STDIN,), (), ())
 
 
 def _next_input() -> bytes:

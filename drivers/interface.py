@@ -112,7 +112,9 @@ class BlockDriver(Driver, Protocol):
 
 
 class ConsoleDriver(Driver, Protocol):
-    """A sink and source of bytes."""
+    """A sink and source of bytes. When `close` returns, all input that was taken from its source
+    has been delivered, and no more will be taken: the next incarnation finds it there.
+    """
 
     positional: bool  # write() puts bytes at `position`, so writing them again changes nothing
     origin: int  # the position of the first byte of a device that has put out nothing yet

@@ -49,6 +49,7 @@ class Device:
     def serve(self, messages: Iterator[CoreMessage]) -> Generator[ServiceMessage, None, None]:
         """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
         driver = self._open()
+        rest: Iterator[ServiceMessage] = iter(())
         try:
             window = self._window()
             yield ServiceMessage(opened=Opened())
@@ -59,32 +60,22 @@ class Device:
                 raise BadMessage(f"{begin.WhichOneof('body')} before begin")
             _begin(driver)
             if self._model.immediate is not None:
-                yield from self._serve_immediate(messages, driver, window)
+                device = self._immediate(driver)
+                yield _attached(device.shape, driver)
+                yield from immediate.answer(messages, device, window, self._attach.epoch)
             else:
-                yield from self._serve_evented(messages, driver, window, begin.begin.state)
+                held = self._evented(driver, begin.begin.state)
+                yield _attached(held.shape, driver, held.state())
+                session = self._session(held, driver, window)
+                yield from session.answer(messages)
+                rest = session.rest()
         finally:
             self._close(driver)
+        yield from rest
 
-    def _serve_immediate(
-        self, messages: Iterator[CoreMessage], driver: Any, window: Window
-    ) -> Iterator[ServiceMessage]:
-        model = self._immediate(driver)
-        yield _attached(model.shape, driver)
-        yield from immediate.answer(messages, model, window, self._attach.epoch)
-
-    def _serve_evented(
-        self, messages: Iterator[CoreMessage], driver: Any, window: Window, state: bytes
-    ) -> Iterator[ServiceMessage]:
-        model = self._evented(driver, state)
-        yield _attached(model.shape, driver, model.state())
-        yield from evented.Session(
-            model,
-            driver,
-            window,
-            name=self.name,
-            epoch=self._attach.epoch,
-            rank=self._model.rank,
-        ).answer(messages)
+    def _session(self, model: Evented, driver: Any, window: Window) -> evented.Session:
+        epoch, rank = self._attach.epoch, self._model.rank
+        return evented.Session(model, driver, window, name=self.name, epoch=epoch, rank=rank)
 
     def _open(self) -> Any:
         attach = self._attach

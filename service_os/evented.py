@@ -4,6 +4,9 @@ Three sides want the model: the core's messages, the driver's input, and the end
 become events in one queue, and the stream's own thread takes them out, so the model and its output
 have one thread and need no lock.
 
+When the stream ends in order, the driver is closed first, and then what it had fetched by then is
+told as part of the state: of a planned end no input is lost.
+
 Output is put out before the completions and the state that say so leave. If this process dies in
 between, the next incarnation puts the same bytes out at the same position. The state leaves once
 before anything is put out, so that the position where a new device begins is known as well.
@@ -67,6 +70,16 @@ class Session:
         finally:
             self._over = True
             self._room.release()
+
+    def rest(self) -> Iterator[ServiceMessage]:
+        """What there is to say when the driver is closed: input that it had fetched by then."""
+        done: list[Done] = []
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, bytes):
+                done += self._model.receive(event)
+        if reply := self._reply(done):
+            yield reply
 
     def _read(self, messages: Iterator[CoreMessage]) -> None:
         try:
@@ -136,6 +149,6 @@ class Session:
 
         It blocks after handing over, so no input waits here where the state does not cover it.
         """
+        self._events.put(data)
         if not self._over:
-            self._events.put(data)
             self._room.acquire()

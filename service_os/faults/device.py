@@ -151,7 +151,7 @@ class FaultyDevice(Device):
         fault = wrong.fault
         kind = chosen(fault.garble, fault.seed, wrong.turn)
         keys = [key for key in marked if key not in dropped]
-        self._mute = self._mute and kind != faults.TWICE
+        self._mute = self._mute and kind not in (faults.TWICE, faults.NONSENSE)
         yield from garbled(reply, kind, keys, self._out, self._attached)
 
 

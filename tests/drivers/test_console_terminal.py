@@ -98,6 +98,50 @@ threading.Event().wait()
     os.close(terminal)
 
 
+def test_a_console_that_is_closed_leaves_input_to_others():
+    reading, writing = os.pipe()
+    process = run(
+        """
+c = console()
+c.start(lambda data: say(data), 0)
+say("started")
+c.close()
+say("closed")
+threading.Event().wait()
+""",
+        stdin=reading,
+    )
+    assert [process.stderr.readline() for _ in range(2)] == [b"started\n", b"closed\n"]
+    os.write(writing, b"for the next")
+    assert os.read(reading, 100) == b"for the next"
+    process.kill()
+    process.communicate()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_console_is_closed_when_all_that_was_read_is_delivered():
+    process = run(
+        """
+arrived, go_on, delivered = threading.Event(), threading.Event(), []
+def deliver(data):
+    arrived.set()
+    go_on.wait(60)
+    delivered.append(data)
+c, other = console(), console()
+c.start(deliver, 0)
+arrived.wait(60)
+other.close()  # has nothing to wait for
+closing = threading.Thread(target=lambda: (c.close(), say(repr(delivered))))
+closing.start()
+go_on.set()
+closing.join()
+""",
+        stdin=subprocess.PIPE,
+    )
+    assert process.communicate(b"typed", timeout=60)[1] == b"[b'typed']\n"
+
+
 @pytest.mark.parametrize("order", [("low, 0", "high, 1"), ("high, 1", "low, 0")])
 def test_input_goes_to_the_highest_rank_until_that_leaves(order):
     process = run(
