@@ -33,7 +33,7 @@ KILLS, RUNS = 3, 3  # kills in a run, runs of each load
 EVERY = 1.0  # seconds of service before each kill, and after the last
 PATIENCE = 15.0  # seconds for what takes one if all is well
 LOOK = 0.0005  # seconds between two looks at the daemon
-SLACK = 0.1  # seconds: the two clocks below are that close to each other
+SLACK = 0.1  # seconds by which the guest's clock and ours may be apart
 GAP = re.compile(r"^storm: gap (\d+) at (\d+)\r?$", re.MULTILINE)
 VERDICT = re.compile(r"^\w+: (PASS|FAIL)\b.*$", re.MULTILINE)
 TWICE = re.compile(r"completion of descriptor \d+, which is not in flight")
@@ -67,11 +67,13 @@ class Kill:
     resumed: float | None  # that daemon has moved a block
 
     def outage(self, gaps: Sequence[tuple[float, float]]) -> float | None:
-        """The guest's longest gap, of (seconds, its end), that ended as this daemon took over."""
+        """The longest of the guest's gaps, (seconds, their end), that meet this one's time."""
         if self.resumed is None:
             return None
         end = self.at + self.resumed
-        near = [gap for gap, until in gaps if self.at - SLACK <= until <= end + SLACK]
+        near = [
+            gap for gap, until in gaps if until >= self.at - SLACK and until - gap <= end + SLACK
+        ]
         return max(near, default=None)
 
 
@@ -130,7 +132,7 @@ def _until(what: Callable[[], bool], guest: subprocess.Popen[bytes]) -> bool:
 
 def _finishes(guest: subprocess.Popen[bytes], daemon: Daemon) -> bool:
     """Whether it ends, and not because nothing moves any more."""
-    before = 0
+    before = daemon.transferred()
     while not _ends(guest, PATIENCE):
         if (now := daemon.transferred()) < before + BLOCK:
             return False

@@ -1,5 +1,7 @@
 """The benchmark against QEMU: how its runs are judged, and one small run of it."""
 
+import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -79,22 +81,55 @@ def processes(folder):
     return found
 
 
-@pytest.mark.qemu
-@pytest.mark.kvm
-@pytest.mark.skipif(bool(qemu_machine.missing()), reason=qemu_machine.missing() or "all is there")
-@pytest.mark.skipif(
-    not (qemu_peer.IMAGES / "storm").exists(), reason="no guests: run 'make guests'"
-)
-def test_one_kill(monkeypatch, tmp_path, capsys):
+def needs_qemu(test):
+    """QEMU, the daemon, KVM and the guests."""
+    absent = qemu_machine.missing()
+    guests = (qemu_peer.IMAGES / "storm").exists()
+    for mark in (
+        *(pytest.mark.qemu, pytest.mark.kvm, pytest.mark.skipif(bool(absent), reason=absent)),
+        pytest.mark.skipif(not guests, reason="no guests: run 'make guests'"),
+    ):
+        test = mark(test)
+    return test
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """Where runs have their folders; afterwards nothing of them is left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    outcome = qemu_peer.measure(qemu_peer.storm("depth=8 writes=0", 1, 0.5), 1, 0.5)
+    yield tmp_path
+    assert processes(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_qemu
+def test_one_kill(folder, capsys):
+    load = qemu_peer.storm("depth=1 writes=0", kills=1, every=0.5)
+    outcome = qemu_peer.measure(load, kills=1, every=0.5)
     assert outcome.verdict == "PASS", outcome.words
     [kill], [outage] = outcome.kills, outcome.outages
     assert kill.resumed
     assert outage
     assert 0 < kill.listens < kill.resumed
     assert kill.resumed / 2 < outage < kill.resumed + 1
-    assert processes(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
     qemu_peer.show([outcome], [], [])
     assert "1 of 1" in capsys.readouterr().out
+
+
+@needs_qemu
+def test_a_daemon_that_never_answers_hangs_the_guest(folder, monkeypatch):
+    made = []
+
+    class Mute(qemu_machine.Daemon):
+        """The second one is stopped before QEMU comes back to it."""
+
+        def __init__(self, place):
+            super().__init__(place)
+            made.append(self.pid)
+            if len(made) == 2:
+                os.kill(self.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(qemu_peer, "Daemon", Mute)
+    monkeypatch.setattr(qemu_peer, "PATIENCE", 4.0)
+    outcome = qemu_peer.measure(qemu_peer.blockcheck("depth=1 passes=9"), kills=2, every=0.3)
+    assert (outcome.verdict, len(outcome.kills), outcome.outages) == ("HUNG", 1, (None,))
