@@ -100,4 +100,6 @@ class _Clock:
             self._noticed.pop(service, None)
         seconds, ns = divmod(at + self._offset, 1_000_000_000)
         clock = f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{ns // 1_000_000:03}"
-        return clock if begun is None else f"{clock} +{(at - begun) / 1e6:.1f} ms"
+        if begun is None or at < begun:  # what the core saw may come later than what followed it
+            return clock
+        return f"{clock} +{(at - begun) / 1e6:.1f} ms"

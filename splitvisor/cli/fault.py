@@ -253,7 +253,7 @@ def clear(root: Path, target: str, as_json: bool) -> None:
     machine = client.choose(root, name)
     services = [service] if service else _with_failpoints(machine)
     cleared = sum(client.clear_faults(machine, one) for one in services)
-    click.echo(json.dumps({"cleared": cleared}) if as_json else f"{cleared} faults taken back")
+    click.echo(json.dumps({"cleared": cleared}) if as_json else f"faults taken back: {cleared}")
 
 
 def _with_failpoints(machine: Running) -> list[str]:

@@ -82,6 +82,11 @@ def service_line(event: operator.ServiceEvent) -> str:
     return f"service OS {event.service}: {_service_words(event)}"
 
 
+def is_stall(event: events.SupervisorEvent) -> bool:
+    """A device that completes nothing for a moment: on a busy host that is nothing to be told."""
+    return isinstance(event, events.GuestEvent) and event.event.kind == core.EVENT_DEVICE_STALLED
+
+
 def matters(event: events.SupervisorEvent) -> bool:
     """Whether somebody who wants to hear nothing but trouble wants to hear of this."""
     match event:

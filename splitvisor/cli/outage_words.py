@@ -5,10 +5,10 @@ from splitvisor.supervisor.outage import Outage
 
 def outage_text(outage: Outage) -> str:
     """All of it in one line."""
-    what = "pause" if outage.planned else "outage"
+    cause, what = ("upgrade", "pause") if outage.planned else (outage.cause, "outage")
     by = "a standby" if outage.warm else "a fresh start"
     return (
-        f"{outage.cause}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)}), "
+        f"{cause}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)}), "
         f"{outage.requests} requests replayed, by {by}"
     )
 
@@ -21,9 +21,13 @@ def length_ms(outage: Outage) -> float:
 def steps_text(outage: Outage) -> str:
     """The steps with the time that each took, and when the first completion came.
 
-    That is no step: it comes while there is still something to replay.
+    That is no step: it comes while there is still something to replay. How long it took to detect
+    a death is only known of those that somebody ordered.
     """
-    words = [f"{step} {ms:.1f} ms" for step, ms in outage.steps_ms().items()]
+    steps = outage.steps_ms()
+    if not outage.killed:
+        steps.pop("detect", None)
+    words = [f"{step} {ms:.1f} ms" for step, ms in steps.items()]
     if outage.first_completion:
         words.append(f"first completion after {first_completion_ms(outage):.1f} ms")
     return ", ".join(words)

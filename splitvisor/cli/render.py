@@ -165,7 +165,7 @@ def table(columns: tuple[str, ...], right: tuple[str, ...]) -> Table:
 
 
 def _plain_field(field: Any, message: Message) -> Any:
-    if field.has_presence and field.message_type is None and not message.HasField(field.name):
+    if field.has_presence and not message.HasField(field.name):
         return None
     value = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:

@@ -11,7 +11,7 @@ import click
 from protos import core_pb2 as core
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch, note
-from splitvisor.cli.narrate import describe, matters
+from splitvisor.cli.narrate import describe, is_stall, matters
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import (
     DEFAULT_SERVICE,
@@ -172,7 +172,8 @@ def run(
         ended.append(await supervisor.guests.wait(guest.name))
 
     def report(event: events.SupervisorEvent) -> None:
-        if (verbose or matters(event)) and (line := describe(event)):
+        told = verbose and not is_stall(event)
+        if (told or matters(event)) and (line := describe(event)):
             note(line)
         elif isinstance(event, events.CoreStarted) and guest.cpu is CpuChoice.AUTO:
             problem = event.description.kvm_problem

@@ -12,7 +12,7 @@ from splitvisor import machine_file
 from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import Story, launch, note
-from splitvisor.cli.narrate import describe
+from splitvisor.cli.narrate import describe, is_stall
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import Machine
 from splitvisor.supervisor import events
@@ -112,7 +112,7 @@ def up(
             print(fault, file=sys.stderr, flush=True)
 
     def report(event: events.SupervisorEvent) -> None:
-        if line := describe(event):
+        if not is_stall(event) and (line := describe(event)):
             story.tell(line)
 
     reason = launch(background.machine if background else machine, root, report, body)

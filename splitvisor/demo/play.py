@@ -9,7 +9,7 @@ import trio
 from protos import core_pb2 as core
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
-from splitvisor.cli.narrate import describe
+from splitvisor.cli.narrate import describe, is_stall
 from splitvisor.demo.conversation import Conversation
 from splitvisor.demo.scene import Scene
 from splitvisor.demo.stage import Stage, percent
@@ -203,9 +203,8 @@ def _is_noise(event: events.SupervisorEvent) -> bool:
         inner = event.event
         if _is_replay(inner):
             return inner.count == 0
-        return inner.kind in (
+        return is_stall(event) or inner.kind in (
             *(core.EVENT_DEVICE_ATTACHED, core.EVENT_DEVICE_LOST, core.EVENT_DEVICE_RESUMED),
-            core.EVENT_DEVICE_STALLED,
         )
     if isinstance(event, events.ServiceStarted):
         return event.standby

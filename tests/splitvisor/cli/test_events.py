@@ -45,6 +45,7 @@ RECOVERY = [
     of_service(operator.SERVICE_STARTED, 5, pid=8, epoch=1),
     of_service(operator.SERVICE_DETECTED, 13, pid=8, epoch=1, text="died"),
     of_service(operator.SERVICE_FENCED, 14, pid=8, epoch=1, text="signal 9 (SIGKILL)"),
+    from_core(core.EVENT_DEVICE_LOST, 12, **WEB),
     from_core(core.EVENT_GUEST_PAUSED, 16, guest="web"),
     from_core(core.EVENT_DEVICE_RESUMED, 18, **WEB),
     of_service(operator.SERVICE_RECOVERED, 20, pid=9, epoch=2, outage=OUTAGE),
@@ -84,6 +85,7 @@ def test_in_an_outage_each_line_of_its_service_os_tells_how_long_it_has_lasted(s
         "22:13:20.005 service OS io: pid 8 (epoch 1) is ready",
         "22:13:20.013 service OS io: pid 8 (epoch 1) serves no more: died",
         "22:13:20.014 +1.0 ms service OS io: pid 8 (epoch 1) died by signal 9 (SIGKILL), reaped",
+        "22:13:20.012 guest web, device disk0: lost io, epoch 2",
         "22:13:20.016 guest web: paused",
         "22:13:20.018 +5.0 ms guest web, device disk0: first completion by io, epoch 2",
         "22:13:20.020 +7.0 ms service OS io: pid 9 (epoch 2) has done what was in flight, 9 "
@@ -103,7 +105,8 @@ def test_as_json_every_event_is_an_object_on_its_line(splitvisor, lab):
     ]
     assert told[2]["vcpus"][0]["run_ns"] == 1_500_000_000
     assert told[2]["vcpus"][1]["exits_by_reason"] == {"port": 7}
-    assert told[9]["outage"]["replayed"] == 20 * MS
+    assert told[10]["outage"]["replayed"] == 20 * MS
+    assert told[5]["outage"] is None
     assert lab.asked == [core.WatchRequest(accounting_ms=1500)]
 
 

@@ -180,6 +180,6 @@ def test_where_there_are_no_faults(splitvisor, web):
 
 def test_faults_are_taken_back(splitvisor, web):
     web.armed = {"storage": [f.Armed(id=1), f.Armed(id=2)]}
-    assert splitvisor("fault", "clear") == (0, "2 faults taken back\n", "")
+    assert splitvisor("fault", "clear") == (0, "faults taken back: 2\n", "")
     assert splitvisor("fault", "clear", "/storage", "--json") == (0, '{"cleared": 0}\n', "")
     assert web.asked == [operator.ClearFaultsRequest(service="storage")] * 2

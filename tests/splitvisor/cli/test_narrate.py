@@ -6,7 +6,7 @@ import pytest
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from splitvisor.cli.narrate import describe, matters, service_line
+from splitvisor.cli.narrate import describe, is_stall, matters, service_line
 from splitvisor.supervisor import events
 from splitvisor.supervisor.outage import Outage
 
@@ -165,6 +165,12 @@ def test_a_device_that_is_not_served_as_it_should_be():
         == f"{who}: nothing completed for 50 ms"
     )
     assert of_core(core.EVENT_DEVICE_FAILING, **disk, text="gone") == f"{who}: requests fail: gone"
+
+
+def test_a_stall_is_no_story_where_only_the_machine_is_told_of():
+    stall = events.GuestEvent(core.Event(kind=core.EVENT_DEVICE_STALLED, guest="web"))
+    assert is_stall(stall)
+    assert not is_stall(events.GuestEvent(core.Event(kind=core.EVENT_DEVICE_LOST)))
 
 
 def test_trouble_matters_to_those_who_want_to_hear_of_nothing_else():

@@ -46,23 +46,27 @@ def recovered(lab):
         state=operator.SERVICE_RECOVERING,
         deaths=3,
         last_death="exit status 1",
+        last_outage=operator.Outage(cause="planned", detected=MS, attached=3 * MS, planned=True),
         quarantined=[operator.Quarantined(device="web/disk0", reason="killed 3 in a row")],
     )
+    lab.status.services.add(name="net", last_death="exit status 2")
     return lab
 
 
 def test_status_shows_who_stands_by_and_the_last_outage_in_steps(splitvisor, recovered):
     status, output, errors = splitvisor("service", "status")
     assert (status, errors) == (0, "")
-    assert output.splitlines()[-3:] == [
+    assert output.splitlines()[-4:] == [
         "lab/service: last outage: died by signal 9 (SIGKILL): outage of 11.0 ms (detect 3.0 ms, "
         "fence 1.0 ms, promote 1.0 ms, attach 2.0 ms, replay 4.0 ms, first completion after "
         "8.0 ms), 32 requests replayed, by a standby",
-        "lab/storage: last death: exit status 1",
+        "lab/storage: last outage: upgrade: pause of 2.0 ms (attach 2.0 ms), 0 requests replayed, "
+        "by a fresh start",
         "lab/storage: web/disk0 is in quarantine: killed 3 in a row; 'splitvisor service release "
         "lab/web/disk0' gives it back",
+        "lab/net: last death: exit status 2",
     ]
-    serving, recovering = (line.split() for line in output.splitlines()[3:5])
+    serving, recovering, _ = (line.split() for line in output.splitlines()[3:6])
     assert serving[:2] + serving[2:5] == ["lab", "service", "serving", "102", "2"]
     assert serving[7:] == ["ready", "1", "1", "0", "4.0", "ms", "250.4", "ms"]
     assert recovering[2] == "recovering"
@@ -72,7 +76,7 @@ def test_status_shows_who_stands_by_and_the_last_outage_in_steps(splitvisor, rec
 def test_status_as_json_has_every_field(splitvisor, recovered):
     status, output, _ = splitvisor("service", "status", "lab", "--json")
     assert status == 0
-    service, storage = json.loads(output)["services"]
+    service, storage, _ = json.loads(output)["services"]
     assert (service["machine"], service["state"]) == ("lab", "serving")
     assert service["standby"] == {"state": "ready", "pid": 103, "epoch": 3}
     assert service["last_outage"]["fenced"] == 14 * MS
