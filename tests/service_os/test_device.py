@@ -126,7 +126,21 @@ def test_anything_but_begin_after_attach_ends_the_stream(start):
     assert stream.refusal() == (grpc.StatusCode.INVALID_ARGUMENT, "reset before begin")
 
 
+def test_what_a_driver_delivers_when_it_is_closed_is_in_the_last_state(start, drivers):
+    stream = start(env=drivers).attach("console", "late")
+    stream.next()
+    stream.submit(Request(slot=0, queue=0, writable=2, inlined=True))
+    stream.submit(transmit(1, b"!"))
+    stream.completions()
+    stream.hang_up()
+    reply = stream.completions()
+    assert [(c.slot, c.payload) for c in reply.completions] == [(0, b"la")]
+    assert reply.state.endswith(b"te")
+    stream.close()
+
+
 DRIVER = """
+import threading
 from dataclasses import dataclass
 from drivers.interface import DriverError
 class Growing:
@@ -144,16 +158,31 @@ class Growing:
         pass
     def close(self):
         pass
+class Late:
+    @dataclass
+    class Options:
+        pass
+    positional, origin = False, 0
+    def __init__(self, options):
+        pass
+    def write(self, data, position):
+        pass
+    def start(self, deliver, rank):
+        self._deliver = deliver
+    def close(self):
+        thread = threading.Thread(target=self._deliver, args=(b"late",))
+        thread.start()
+        thread.join()
 """
 
 
 @pytest.fixture
 def drivers(tmp_path):
-    """The environment in which the driver `growing` is installed."""
+    """The environment in which the drivers `growing` and `late` are installed."""
     site = tmp_path / "site"
     (site / "growing-1.dist-info").mkdir(parents=True)
     (site / "growing-1.dist-info" / "METADATA").write_text("Name: growing\nVersion: 1\n")
-    entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\n"
+    entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\nconsole.late = growing:Late\n"
     (site / "growing-1.dist-info" / "entry_points.txt").write_text(entry)
     (site / "growing.py").write_text(DRIVER)
     return {"PYTHONPATH": str(site)}
