@@ -185,8 +185,8 @@ class Guest:
             if task.thread:
                 task.thread.join()
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
-        for device in self.devices:
-            device.quiesce(deadline - time.monotonic())
+        for turn, device in enumerate(self.devices):  # each has its share of the time
+            device.quiesce((deadline - time.monotonic()) / (len(self.devices) - turn))
         for device in self.devices:
             device.wait_drained(deadline - time.monotonic())
         self._announce_end()

@@ -27,6 +27,7 @@ MAX_CHUNK = 2 << 20  # of guest memory in one LoadGuest message
 
 ATTACH_TIMEOUT_S = 10.0  # a service OS that has not answered Attach by then has failed
 DRAIN_TIMEOUT_S = 5.0  # an ended guest's last output may take this long; then it is given up
+OUTAGE_GRACE_S = 1.0  # of that time, what nobody serves just now may wait for the next to serve it
 MAX_NAME = 64  # of a guest; it becomes part of other names
 EVENT_BACKLOG = 4096  # events kept for a watcher that does not read
 SLICE_NS = 10_000_000  # a vCPU's turn when others wait for its pCPU, unless somebody says more

@@ -7,14 +7,16 @@ puts completions back with `accept`.
 
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight, InflightLog
-from microhypervisor.limits import MAX_CONTROL, MAX_HEADER, MAX_STATE
+from microhypervisor.limits import MAX_CONTROL, MAX_HEADER, MAX_STATE, OUTAGE_GRACE_S
 from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
@@ -88,6 +90,7 @@ class ServedDevice(ABC):
             entries = self.log.begin_epoch()
             self.status.replayed += len(entries)
             self.served = True
+            self._drained.notify_all()
             return self._activation(), entries
 
     def _forget_fresh(self) -> None:  # noqa: B027  most kinds have nothing of the sort
@@ -156,7 +159,7 @@ class ServedDevice(ABC):
 
     @abstractmethod
     def quiesce(self, timeout_s: float) -> None:
-        """Take what the guest has rung for, accept nothing more, and have all of it answered."""
+        """Take what the guest has rung for, have it answered, and accept nothing more."""
 
     @abstractmethod
     def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
@@ -193,8 +196,7 @@ class ServedDevice(ABC):
             if interrupt or message.interrupt:
                 status.interrupts += 1
                 self._interrupt()
-            if log.idle or self.held:
-                self._drained.notify_all()
+            self._drained.notify_all()
         if log.settled and not settled:
             self.ring()
         return len(done)
@@ -225,8 +227,7 @@ class ServedDevice(ABC):
         if self.log.find(entry.slot, entry.generation):
             return True
         self.log.absorb_orphan(entry.slot, entry.generation)
-        if self.log.idle:
-            self._drained.notify_all()
+        self._drained.notify_all()
         return False
 
     def lost(self) -> None:
@@ -236,10 +237,26 @@ class ServedDevice(ABC):
             self._drained.notify_all()
 
     def wait_drained(self, timeout_s: float) -> bool:
-        """Whether the incarnation that serves now answered everything in time."""
+        """Whether all was answered in time, by whoever serves or will serve the device soon."""
         with self.lock:
-            self._drained.wait_for(lambda: self.log.idle or not self.served, timeout_s)
+            self._wait(self._undone, timeout_s)
             return self.log.idle
+
+    def _undone(self) -> bool:
+        """What a reset left behind dies with its incarnation; what is in the log does not."""
+        return len(self.log) > 0 or (self.served and not self.log.settled)
+
+    def _wait(self, busy: Callable[[], bool], timeout_s: float) -> None:
+        """While `busy`, for whoever serves the device or will serve it soon; under the lock."""
+        deadline = time.monotonic() + timeout_s
+        while busy():
+            served, left = self.served, deadline - time.monotonic()
+            until = partial(self._turned, served, busy)
+            if not self._drained.wait_for(until, left if served else min(left, OUTAGE_GRACE_S)):
+                return
+
+    def _turned(self, served: bool, busy: Callable[[], bool]) -> bool:
+        return self.served != served or not busy()
 
     def close(self) -> None:
         """Give the doorbell back; no session is left."""

@@ -80,7 +80,7 @@ class VirtioDevice(ServedDevice):
     def quiesce(self, timeout_s: float) -> None:
         self.ring()
         with self.lock:
-            self._drained.wait_for(lambda: not (self.served and self._pending()), timeout_s)
+            self._wait(lambda: self._pending() or self._owes(), timeout_s)
             self.transport.write(v.STATUS, 4, 0)
             self._reset()
 

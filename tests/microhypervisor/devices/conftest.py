@@ -1,20 +1,18 @@
-"""A served device and service OSes that follow the test's script."""
+"""A running device, to be served by hand."""
 
 import pytest
 
-from tests.sessions.service import Rig
-
-
-@pytest.fixture(params=["window", "inline"])
-def rig(memory, request):
-    """Both ways that payload can travel."""
-    rig = Rig(memory, inline=request.param == "inline")
-    yield rig
-    rig.close()
+from tests.sessions.service import Rig, described
 
 
 @pytest.fixture
-def windowed(memory):
+def rig(memory):
+    """A running device that nobody serves: the test collects and accepts by itself."""
     rig = Rig(memory)
+    rig.device.adopt(described())
+    rig.device.begin_epoch()
+    rig.start()
+    while rig.device.next_control():
+        pass
     yield rig
     rig.close()

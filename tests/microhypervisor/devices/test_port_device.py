@@ -207,3 +207,18 @@ def test_another_number_of_slots_after_a_death_is_refused(ports):
     ports.lose(ports.attach())
     assert "not what the guest has seen" in ports.open(io_pb2.Attached(slots=SLOTS + 1))
     ports.attach()
+
+
+def test_accesses_of_a_held_device_are_owed_by_nobody_and_replayed(ports):
+    service = ports.attach()
+    ports.out(0, 1)
+    (request,) = take(service, 1)
+    ports.device.hold(True)
+    ports.out(0, 2)
+    assert service.idle(ports.device)
+    assert ports.device.owes()
+    service.complete(request)
+    assert ports.device.wait_answered(lambda: False, PATIENCE)
+    assert len(ports.device.log) == 1
+    ports.lose(service)
+    assert accesses(take(ports.attach(), 1, replay=True)) == [(0, 1, True, 2)]

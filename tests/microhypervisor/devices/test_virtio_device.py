@@ -10,22 +10,10 @@ from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio import constants as v
 from protos import io_pb2
 from tests.microhypervisor.conftest import LOW_RAM
+from tests.microhypervisor.devices.hands import accept, collect
 from tests.sessions.service import DATA, FEATURE, HEADER, Rig, described
 
 STRIDE = 1 << 16
-
-
-@pytest.fixture
-def rig(memory):
-    """A running device that nobody serves: the test collects and accepts by itself."""
-    rig = Rig(memory)
-    rig.device.adopt(described())
-    rig.device.begin_epoch()
-    rig.start()
-    while rig.device.next_control():
-        pass
-    yield rig
-    rig.close()
 
 
 @pytest.fixture
@@ -33,18 +21,6 @@ def window():
     window = GrantWindow("g/disk", 16, STRIDE)
     yield window
     window.close()
-
-
-def collect(rig):
-    return {entry.head: entry for entry in rig.device.collect()}
-
-
-def accept(rig, *entries, window=None, written=0, **fields):
-    done = [
-        io_pb2.Completion(slot=e.slot, generation=e.generation, written=written, **fields)
-        for e in entries
-    ]
-    rig.device.accept(io_pb2.Completions(epoch=1, completions=done), 1, window)
 
 
 # --- requests
@@ -251,23 +227,6 @@ def test_quiescing_lets_go_of_guest_memory_at_any_stage(doomed, stage):
     doomed.device.quiesce(5)
     doomed.device.close()
     doomed.memory.close()  # BufferError while a queue is still mapped
-
-
-def test_quiescing_asks_for_what_is_in_flight_to_be_answered(rig):
-    rig.submit(0)
-    entry = collect(rig)[0]
-    rig.device.quiesce(5)
-    assert rig.device.next_control().HasField("reset")
-    assert not rig.device.wait_drained(0)
-    accept(rig, entry)
-    assert rig.device.wait_drained(0)
-
-
-def test_draining_ends_when_nobody_serves_any_more(rig):
-    rig.submit(0)
-    collect(rig)
-    rig.device.lost()
-    assert not rig.device.wait_drained(1000)
 
 
 # --- any service OS against any guest

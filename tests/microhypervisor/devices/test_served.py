@@ -1,0 +1,93 @@
+"""A device between incarnations: held for the next, and at its guest's end."""
+
+import threading
+
+import pytest
+
+from microhypervisor.devices import served
+from tests.microhypervisor.devices.hands import accept, collect
+from tests.sessions.service import PATIENCE, described, eventually
+
+
+def test_quiescing_asks_for_what_parks_to_be_answered(rig):
+    rig.submit(0, number=1)
+    (entry,) = collect(rig).values()
+    rig.device.quiesce(PATIENCE)
+    assert rig.device.next_control().HasField("reset")
+    assert not rig.device.wait_drained(0)
+    accept(rig, entry)
+    assert rig.device.wait_drained(0)
+
+
+def quiescing(rig):
+    """A thread that ends when the device has come to rest, and does not yet."""
+    ending = threading.Thread(target=rig.device.quiesce, args=(PATIENCE,))
+    ending.start()
+    eventually(lambda: rig.device._drained._waiters)
+    return ending
+
+
+def test_quiescing_waits_for_what_does_not_park(rig):
+    rig.submit(1)
+    (entry,) = collect(rig).values()
+    ending = quiescing(rig)
+    accept(rig, entry, written=1)
+    ending.join(PATIENCE)
+    assert rig.rings[0].take() == [(1, 1)]
+    assert rig.device.wait_drained(0)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_what_nobody_serves_waits_for_the_next_to_serve_it(rig, held):
+    rig.device.hold(held)
+    rig.device.lost()
+    rig.submit(0)
+    ending = quiescing(rig)
+    rig.device.adopt(described())  # by then another one serves
+    rig.device.begin_epoch()
+    (entry,) = collect(rig).values()
+    accept(rig, entry)
+    ending.join(PATIENCE)
+    assert not ending.is_alive()
+    assert rig.rings[0].take() == [(0, 0)]
+
+
+def test_who_does_not_come_in_time_is_given_up(rig, monkeypatch):
+    monkeypatch.setattr(served, "OUTAGE_GRACE_S", 0.01)
+    rig.submit(0)
+    collect(rig)
+    rig.device.lost()
+    rig.device.quiesce(PATIENCE)
+    assert not rig.device.wait_drained(PATIENCE)
+
+
+def test_a_held_device_leaves_requests_in_the_ring_until_somebody_attaches(rig):
+    rig.device.hold(True)
+    rig.submit(0)
+    assert collect(rig) == {}
+    assert not rig.device.listen()  # or its session would never sleep
+    rig.device.adopt(described())
+    assert rig.device.listen()
+    assert list(collect(rig)) == [0]
+
+
+def test_what_parks_is_owed_by_nobody(rig):
+    assert not rig.device.owes()
+    rig.submit(0, number=1)
+    collect(rig)
+    assert not rig.device.owes()
+    rig.submit(1)
+    (entry,) = collect(rig).values()
+    assert rig.device.owes()
+    assert not rig.device.wait_answered(lambda: False, 0)
+    assert rig.device.wait_answered(lambda: True, 0)
+    accept(rig, entry)
+    assert not rig.device.owes()
+    assert rig.device.wait_answered(lambda: False, 0)
+
+
+def test_patience_and_failure_may_change_from_one_incarnation_to_the_next(rig):
+    assert rig.device.description() == described()
+    newer = described(patience_ms=5, failure=b"\1")
+    rig.device.adopt(newer)
+    assert rig.device.description() == newer
