@@ -10,7 +10,6 @@ dies, it is killed: nobody would be left to say that it is dead, and nothing may
 import argparse
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -46,7 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--ready-fd", type=int, help="gets one byte when it serves")
     options = parser.parse_args(arguments)
     try:
-        gc.freeze()  # what is imported stays, and need not be looked through again and again
         _serve(options)
     except StartError as error:
         print(f"service OS {options.name}: {error}", file=sys.stderr)
