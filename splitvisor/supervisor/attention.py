@@ -37,23 +37,29 @@ class Attention:
             if stops:
                 nursery.start_soon(self._await_stop)
 
+    def look(self) -> None:
+        """Whether it is dead, now and not when its pidfd's turn comes."""
+        if self._child.exiting():
+            self._lost("")
+
     def stream_broke(self, why: str) -> None:
         """The core lost a device, or has no use for the process any more."""
         self._lost(why)
 
-    async def stalled(self, device: str, ms: int) -> None:
-        """The core tells that a device (guest/device) completes nothing."""
+    def stalled(self, device: str, ms: int) -> str:
+        """A device (guest/device) completes nothing, the core tells; why that is death, or ""."""
         now = time.monotonic_ns()
         service, core = threads_of(self._child.pid), threads_of(self._calls.pid())
-        why = self._watchdog.stalled(device, ms, now, service, core)
-        if not why:
-            return
-        try:  # the event may have been on its way for long
-            if await self._calls.stalled_ms(device) < ms:
-                return
+        return self._watchdog.stalled(device, ms, now, service, core)
+
+    async def confirm(self, device: str, ms: int, why: str) -> None:
+        """Take it for dead if the device still completes nothing: the event may be an old one."""
+        try:
+            still = await self._calls.stalled_ms(device) >= ms
         except grpc.RpcError:
-            return  # another one comes
-        self._lost(why)
+            return  # another event comes
+        if still:
+            self._lost(why)
 
     async def _await_death(self) -> None:
         await self._child.died()

@@ -80,7 +80,7 @@ async def _ask(endpoint: core.ServiceEndpoint, method: str, request: Any) -> Any
     with rpc.channel(Path(endpoint.address)) as channel:
         stub: Any = faults_grpc.FaultsStub(channel)
         try:
-            return await rpc.call(getattr(stub, method), request, ANSWER)
+            return await rpc.call(getattr(stub, method), request, ANSWER, patient=True)
         except grpc.RpcError as error:
             failure = rpc.failure(who, error)
             if isinstance(failure, MachineError):  # it is dying, say: the machine goes on

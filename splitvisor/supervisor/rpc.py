@@ -44,11 +44,16 @@ def channel(path: Path) -> grpc.Channel:
     return grpc.insecure_channel(f"unix:{path}", options=_OPTIONS)
 
 
-async def call(method: Any, request: Any, timeout: float | None = None) -> Any:
-    """The answer of a unary or client-streaming method; raises grpc.RpcError."""
+async def call(
+    method: Any, request: Any, timeout: float | None = None, *, patient: bool = False
+) -> Any:
+    """The answer of a unary or client-streaming method; raises grpc.RpcError.
+
+    A `patient` call tries to reach the peer for as long as it may take.
+    """
     token = trio.lowlevel.current_trio_token()
     answered = trio.Event()
-    future = method.future(request, timeout=timeout)
+    future = method.future(request, timeout=timeout, wait_for_ready=patient)
 
     def wake(_: Any) -> None:
         with suppress(trio.RunFinishedError):

@@ -154,9 +154,10 @@ class ServiceKeeper:
             case core.EVENT_STANDBY_LOST if process is not None:
                 process.attention.stream_broke(event.text)
             case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
-                if self._nursery is not None:
-                    stalled = process.attention.stalled
-                    self._nursery.start_soon(stalled, device, event.count)
+                why = process.attention.stalled(device, event.count)
+                if why and self._nursery is not None:
+                    confirm = process.attention.confirm
+                    self._nursery.start_soon(confirm, device, event.count, why)
 
     def kill(self) -> tuple[int, int]:
         """SIGKILL the incarnation that serves; its pid and epoch. UserError if it is dead."""
@@ -232,6 +233,7 @@ class ServiceKeeper:
         active = self.machine.active
         async with trio.open_nursery() as nursery:
             for epoch, process in self._processes.items():
+                process.give_up()
                 if active is not None and epoch == active.epoch and active.lost is None:
                     nursery.start_soon(process.child.end, patience)
                 else:
@@ -356,6 +358,8 @@ class ServiceKeeper:
         del self._processes[epoch]
         self._buried.append(process)
         child = process.child
+        for other in list(self._processes.values()):
+            other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
 
     def _out_since(self) -> int:

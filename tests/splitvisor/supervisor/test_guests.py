@@ -32,7 +32,7 @@ async def keeper(the_core, tmp_path):
     built = BuiltGuest(the_core.config("web", "emulated", vcpus=2), ((ENTRY, HALTS),), ())
     plan = Plan(Machine("lab", (guest,)), ((guest, built),))
 
-    async def serving():
+    async def serving(guest):
         pass
 
     yield GuestKeeper(plan, the_core.stub, serving, lambda _: None, lambda _: None)
@@ -151,7 +151,7 @@ class Restarting:
         self.config = the_core.config("again", "emulated")
         built = BuiltGuest(self.config, ((ENTRY, RESETS),), ())
 
-        async def serving():
+        async def serving(guest):
             pass
 
         self.reports = []

@@ -1,124 +1,345 @@
 """Incarnations of a real service OS, with a core that only takes note of them."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
+import grpc
 import pytest
 import trio
 
 from protos import core_pb2 as core
+from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
+from splitvisor.machine import Device, Guest, Model, OutagePolicy, ServiceSettings, WhenOut
 from splitvisor.supervisor import events
 from splitvisor.supervisor.child import Stdio
+from splitvisor.supervisor.failure import one_failure
 from splitvisor.supervisor.run_directory import claim
 from splitvisor.supervisor.service import ServiceKeeper
 
+DEVICE = "web/disk0"
+AFTER_MS = 1
+
+
+class Refused(grpc.RpcError):
+    def code(self):
+        return grpc.StatusCode.INVALID_ARGUMENT
+
+    def details(self):
+        return "no"
+
 
 class Core:
-    """Notes each endpoint, and whether the incarnation before it was really gone."""
+    """Notes what it is asked; whoever was connected before must be gone."""
 
     def __init__(self):
-        self.endpoints = []
-        self.connected = trio.Event()
-        self.must_be_gone = []
+        self.connected = []
+        self.prepared = []
+        self.asked = []
+        self.pids = []
+        self.release_refused = False
+        self.keeper = None
+        self.held = trio.Event()  # connects wait for it
+        self.held.set()
+
+    async def prepare(self, endpoint):
+        self.prepared.append(endpoint)
+        return core.ConnectReply(attached=1)
 
     async def connect(self, endpoint):
-        assert all(not os.path.exists(f"/proc/{pid}") for pid in self.must_be_gone)
-        self.endpoints.append(endpoint)
-        return core.ConnectReply(attached=3)
+        assert all(not os.path.exists(f"/proc/{pid}") for pid in self.pids)
+        self.pids.append(self.keeper.status().pid)
+        self.connected.append(endpoint)
+        await self.held.wait()
+        return core.ConnectReply(attached=0)
+
+    async def release(self, service):
+        self.asked.append(("release", service))
+        if self.release_refused:
+            raise Refused
+
+    async def fail(self, service, devices, reason):
+        self.asked.append(("fail", *devices))
+
+    async def pause(self, guest, why):
+        self.asked.append(("pause", guest))
+
+    async def resume(self, guest, why):
+        self.asked.append(("resume", guest))
+
+    async def stalled_ms(self, device):
+        return 10_000
+
+    def pid(self):
+        return os.getpid()
+
+
+class Lab:
+    """A keeper under way, its core, and what it told."""
+
+    def __init__(self, folder, settings, *devices):
+        self.directory = claim(folder / "r", "lab", ("service",))
+        self.told_to, self.heard = trio.open_memory_channel(1000)
+        self.core = Core()
+        stdio = Stdio(subprocess.DEVNULL, subprocess.DEVNULL)
+        guests = [Guest("web", folder / "none", devices=devices)]
+        report = self.told_to.send_nowait
+        self.keeper = self.core.keeper = ServiceKeeper(
+            "service", self.directory, stdio, self.core, report, settings, guests=guests
+        )
+
+    async def until(self, kind):
+        async for event in self.heard:
+            if isinstance(event, kind):
+                return event
+        raise AssertionError("the events ended")
+
+    async def until_asked(self, what):
+        while what not in self.core.asked:
+            await trio.sleep(0.001)
+
+    def core_tells(self, kind, epoch, count=0, text=""):
+        event = core.Event(kind=kind, epoch=epoch, count=count, text=text, service="service")
+        event.guest, event.device = DEVICE.split("/")
+        self.keeper.hear(event)
 
 
 @pytest.fixture
-async def world(tmp_path):
-    directory = claim(tmp_path / "r", "lab", ("service",))
-    heard_send, heard = trio.open_memory_channel(100)
-    the_core = Core()
-    stdio = Stdio(subprocess.DEVNULL, subprocess.DEVNULL)
-    keeper = ServiceKeeper("service", directory, stdio, the_core.connect, heard_send.send_nowait)
-    yield keeper, the_core, heard, directory
-    await keeper.end(trio.CancelScope())
-    directory.remove()
+async def lab(request, tmp_path, nursery):
+    settings, *devices = getattr(request, "param", (ServiceSettings(),))
+    lab = Lab(tmp_path, settings, *devices)
+    nursery.start_soon(lab.keeper.keep)
+    await lab.keeper.serving()
+    yield lab
+    await lab.keeper.end(trio.CancelScope())
+    lab.directory.remove()
+    nursery.cancel_scope.cancel()
 
 
-async def until(heard, kind):
-    async for event in heard:
-        if isinstance(event, kind):
-            return event
-    raise AssertionError("the events ended")
+def with_(*devices, **settings):
+    return pytest.mark.parametrize("lab", [(ServiceSettings(**settings), *devices)], indirect=True)
 
 
-async def test_after_a_kill_the_next_epoch_serves_on_new_sockets_with_a_new_token(world):
-    keeper, the_core, heard, _ = world
-    await keeper.launch()
-    assert keeper.status().state == operator.SERVICE_STARTING
-    await keeper.attach()
-    assert keeper.status().state == operator.SERVICE_SERVING
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(keeper.keep)
-        pid, epoch = keeper.kill()
-        the_core.must_be_gone.append(pid)
-        assert epoch == 1
-        died = await until(heard, events.ServiceDied)
-        assert (died.pid, died.epoch, died.how, died.delay) == (pid, 1, "signal 9 (SIGKILL)", 0)
-        recovered = await until(heard, events.ServiceRecovered)
-        await keeper.serving()
-        nursery.cancel_scope.cancel()
-    first, second = the_core.endpoints
+def device(action):
+    policy = OutagePolicy(action, AFTER_MS * 1_000_000)
+    return Device("disk0", Model.BLOCK, "memory:size=1M", outage=policy)
+
+
+cold = with_(standby=False)
+
+
+@cold
+async def test_after_a_kill_the_next_epoch_serves_on_new_sockets_with_a_new_token(lab):
+    pid, epoch = lab.keeper.kill()
+    assert epoch == 1
+    died = await lab.until(events.ServiceDied)
+    assert (died.pid, died.epoch, died.how, died.delay) == (pid, 1, "signal 9 (SIGKILL)", 0)
+    recovered = await lab.until(events.ServiceRecovered)
+    first, second = lab.core.connected
     assert (first.epoch, second.epoch) == (1, 2)
     for field in ("address", "grant_address", "token"):
         assert getattr(first, field) != getattr(second, field)
     assert not Path(first.address).exists()
     assert Path(second.address).exists()
     outage = recovered.outage
-    assert outage.killed <= outage.noticed <= outage.reaped <= outage.started <= outage.attached
-    status = keeper.status()
+    assert outage.killed <= outage.detected <= outage.fenced <= outage.promoted <= outage.attached
+    assert not outage.warm
+    status = lab.keeper.status()
     assert (status.epoch, status.deaths, status.pid) == (2, 1, recovered.pid)
-    assert status.last_outage_ms == outage.total_ms
+    assert (status.last_outage_ms, status.recoveries) == (outage.total_ms, 1)
     assert status.last_death == "signal 9 (SIGKILL)"
+    assert status.state == operator.SERVICE_SERVING
 
 
-async def test_the_token_is_not_on_the_command_line(world):
-    keeper, the_core, _, _ = world
-    await keeper.launch()
-    await keeper.attach()
-    (endpoint,) = the_core.endpoints
-    command = Path(f"/proc/{keeper.status().pid}/cmdline").read_bytes()
+async def test_a_standby_takes_over_and_another_one_comes(lab):
+    standby = await lab.until(events.ServiceStandsBy)
+    status = lab.keeper.status()
+    assert status.standby.state == operator.STANDBY_READY
+    assert (status.standby.pid, status.standby.epoch) == (standby.pid, 2)
+    lab.keeper.kill()
+    recovered = await lab.until(events.ServiceRecovered)
+    assert (recovered.pid, recovered.epoch, recovered.outage.warm) == (standby.pid, 2, True)
+    assert [endpoint.epoch for endpoint in lab.core.prepared] == [2]
+    assert (await lab.until(events.ServiceStandsBy)).epoch == 3
+
+
+async def test_active_and_standby_killed_together(lab):
+    standby = await lab.until(events.ServiceStandsBy)
+    os.kill(standby.pid, signal.SIGKILL)
+    lab.keeper.kill()
+    recovered = await lab.until(events.ServiceRecovered)
+    assert recovered.epoch == 3
+
+
+async def test_a_kill_in_the_middle_of_a_promotion(lab):
+    await lab.until(events.ServiceStandsBy)
+    lab.core.held = trio.Event()
+    lab.keeper.kill()
+    await lab.until(events.ServicePromoted)
+    lab.keeper.kill()
+    assert (await lab.until(events.ServiceFailed)).epoch == 2
+    lab.core.held.set()
+    recovered = await lab.until(events.ServiceRecovered)
+    assert recovered.epoch == 3
+
+
+@cold
+async def test_one_that_is_stopped_is_as_good_as_dead(lab):
+    os.kill(lab.keeper.status().pid, signal.SIGSTOP)
+    suspected = await lab.until(events.ServiceSuspected)
+    assert suspected.why == "stopped"
+    assert (await lab.until(events.ServiceRecovered)).outage.cause == "stopped"
+
+
+@with_(standby=False, watchdog=False)
+async def test_without_a_watchdog_it_may_be_stopped(lab):
+    pid = lab.keeper.status().pid
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    lab.core_tells(core.EVENT_DEVICE_STALLED, 1, 50)
+    lab.core_tells(core.EVENT_DEVICE_STALLED, 1, 1000)
+    os.kill(pid, signal.SIGCONT)
+    os.waitid(os.P_PID, pid, os.WCONTINUED | os.WNOWAIT)
+    assert lab.keeper.status().deaths == 0
+    assert lab.keeper.status().state == operator.SERVICE_SERVING
+
+
+async def test_a_standby_that_is_stopped_is_replaced(lab):
+    standby = await lab.until(events.ServiceStandsBy)
+    os.kill(standby.pid, signal.SIGSTOP)
+    lost = await lab.until(events.ServiceStandbyLost)
+    assert (lost.pid, lost.why) == (standby.pid, "stopped")
+    assert (await lab.until(events.ServiceStandsBy)).epoch == 3
+    assert lab.keeper.status().deaths == 0
+
+
+@cold
+async def test_a_stream_that_breaks_is_a_death(lab):
+    lab.core_tells(core.EVENT_DEVICE_LOST, 1, text="it said nonsense")
+    suspected = await lab.until(events.ServiceSuspected)
+    assert suspected.why == f"{DEVICE} was lost: it said nonsense"
+    assert (await lab.until(events.ServiceRecovered)).epoch == 2
+
+
+@cold
+async def test_one_that_completes_nothing_for_too_long_is_stuck(lab):
+    for ms in (300, 5000):  # so much that no load of the host excuses it
+        lab.core_tells(core.EVENT_DEVICE_STALLED, 1, ms)
+    suspected = await lab.until(events.ServiceSuspected)
+    assert suspected.why == f"{DEVICE}: nothing completed for 5000 ms"
+
+
+@cold
+async def test_the_token_is_not_on_the_command_line(lab):
+    (endpoint,) = lab.core.connected
+    command = Path(f"/proc/{lab.keeper.status().pid}/cmdline").read_bytes()
     assert endpoint.token
     assert endpoint.token.encode() not in command
 
 
-async def test_a_first_start_that_fails_is_one_line_for_the_user(world):
-    keeper, _, _, directory = world
-    listen = directory.service_sockets("service", 1)[1]
-    listen.touch()  # where a socket belongs
-    with pytest.raises(UserError, match=r"^service OS service could not start \(exit status 2\): "):
-        await keeper.launch()
+async def test_a_first_start_that_fails_is_one_line_for_the_user(tmp_path):
+    lab = Lab(tmp_path, ServiceSettings())
+    lab.directory.service_sockets("service", 1)[1].touch()  # where a socket belongs
+    with (
+        lab.directory,
+        pytest.raises(UserError, match=r"^service OS service could not start \(exit status 2\): "),
+        one_failure(),
+    ):
+        await lab.keeper.keep()
 
 
-async def test_an_incarnation_that_cannot_start_is_followed_by_another(world):
-    keeper, _, heard, directory = world
-    await keeper.launch()
-    await keeper.attach()
-    obstacle = directory.service_sockets("service", 2)[1]
-    obstacle.touch()  # where a socket belongs
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(keeper.keep)
-        keeper.kill()
-        failed = await until(heard, events.ServiceFailed)
-        assert failed.epoch == 2
-        recovered = await until(heard, events.ServiceRecovered)
-        nursery.cancel_scope.cancel()
-    assert recovered.epoch == 3
-    assert keeper.status().deaths == 2
+@cold
+async def test_an_incarnation_that_cannot_start_is_followed_by_another(lab):
+    lab.directory.service_sockets("service", 2)[1].touch()  # where a socket belongs
+    lab.keeper.kill()
+    failed = await lab.until(events.ServiceFailed)
+    assert failed.epoch == 2
+    assert (await lab.until(events.ServiceRecovered)).epoch == 3
+    assert lab.keeper.status().deaths == 2
 
 
-async def test_it_ends_in_order(world):
-    keeper, _, _, directory = world
-    await keeper.launch()
-    await keeper.end(trio.CancelScope())
-    assert keeper.status().state == operator.SERVICE_DEAD
-    with pytest.raises(UserError, match="dead already"):
-        keeper.kill()
-    assert not directory.service_sockets("service", 1)[0].exists()
+async def test_it_ends_in_order(lab):
+    await lab.until(events.ServiceStandsBy)
+    await lab.keeper.end(trio.CancelScope())
+    assert lab.keeper.status().state == operator.SERVICE_DEAD
+    assert not list(lab.directory.path.glob("*.io"))
+
+
+async def test_an_upgrade_moves_all_to_a_fresh_incarnation(lab):
+    old = await lab.until(events.ServiceStandsBy)
+    reply = await lab.keeper.upgrade()
+    assert reply.epoch == 3
+    assert reply.pid == lab.keeper.status().pid != old.pid
+    assert lab.core.asked == [("release", "service")]
+    assert (await lab.until(events.ServiceRecovered)).outage.planned
+    status = lab.keeper.status()
+    assert (status.deaths, status.upgrades, status.recoveries) == (0, 1, 0)
+
+
+@cold
+async def test_an_upgrade_that_fails_leaves_the_old_one_serving(lab):
+    lab.core.release_refused = True
+    with pytest.raises(UserError, match="service OS service is not upgraded: it does not finish"):
+        await lab.keeper.upgrade()
+    assert lab.keeper.status().epoch == 1
+    assert lab.keeper.status().state == operator.SERVICE_SERVING
+
+
+@with_(device(WhenOut.ERROR), standby=False)
+async def test_a_device_fails_when_the_outage_is_too_long(lab):
+    lab.core.held = trio.Event()
+    lab.keeper.kill()
+    await lab.until_asked(("fail", DEVICE))
+    acted = await lab.until(events.OutagePolicyActed)
+    assert (acted.device, acted.what) == (DEVICE, "its requests fail: nobody has served it for 1ms")
+    lab.core.held.set()
+    await lab.until(events.ServiceRecovered)
+
+
+@with_(device(WhenOut.PAUSE), standby=False)
+async def test_a_guest_is_paused_while_the_outage_is_too_long(lab):
+    lab.keeper.kill()
+    await lab.until_asked(("resume", "web"))
+    assert lab.core.asked == [("pause", "web"), ("resume", "web")]
+
+
+def request(action, **fields):
+    return operator.FaultRequest(fault=faults.Fault(action=action, **fields))
+
+
+@cold
+async def test_kill_and_stop_are_signals_and_need_no_failpoints(lab):
+    reply = await lab.keeper.inject(request(faults.STOP))
+    assert (reply.epoch, reply.id) == (1, 0)
+    assert (await lab.until(events.FaultInjected)).what == "stop"
+    assert (await lab.until(events.ServiceRecovered)).outage.killed
+
+
+@cold
+async def test_other_faults_need_failpoints(lab):
+    with pytest.raises(UserError, match=r"no failpoints: .*\[services.service\]"):
+        await lab.keeper.inject(request(faults.EXIT))
+
+
+@with_(standby=False, failpoints=True)
+async def test_faults_are_armed_listed_and_cleared(lab):
+    fault = {"point": faults.OPENED, "device": "disk0", "every_incarnation": True}
+    reply = await lab.keeper.inject(request(faults.KILL, **fault))
+    assert reply.id
+    assert [armed.fault.device for armed in await lab.keeper.faults()] == ["disk0"]
+    lab.keeper.kill()
+    await lab.until(events.ServiceRecovered)
+    assert [armed.fault.device for armed in await lab.keeper.faults()] == ["disk0"]
+    assert await lab.keeper.clear_faults() == 1
+    lab.keeper.kill()
+    await lab.until(events.ServiceRecovered)
+    assert await lab.keeper.faults() == []
+
+
+@with_(standby=False, failpoints=True)
+async def test_a_fault_that_acts_at_once_is_a_death_like_any_other(lab):
+    await lab.keeper.inject(request(faults.EXIT))
+    assert (await lab.until(events.ServiceDied)).how == "exit status 1"
