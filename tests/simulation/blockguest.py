@@ -63,12 +63,19 @@ class BlockGuest:
         head = driver.free[queue][pick(len(driver.free[queue]))]
         roll = pick(32)
         kind = WRITE if roll < 14 else READ if roll < 26 else FLUSH if roll < 29 else roll - 26
+        return f"{self._submit(kind, head, pick)} (head {head})"
+
+    def submit_write(self, pick) -> DiskRequest | None:
+        """A write, if a head is free."""
+        free = self.driver.free[0]
+        return self._submit(WRITE, free[pick(len(free))], pick) if free else None
+
+    def _submit(self, kind: int, head: int, pick) -> DiskRequest:
         count = 1 + pick(LONGEST)
-        sector = pick(self.sectors - count + 1)
-        request = DiskRequest(kind, sector, count)
-        buffers = self._buffers(request, driver.areas[queue][head], pick)
-        driver.submit(queue, head, request, buffers)
-        return f"{request} (head {head})"
+        request = DiskRequest(kind, pick(self.sectors - count + 1), count)
+        buffers = self._buffers(request, self.driver.areas[0][head], pick)
+        self.driver.submit(0, head, request, buffers)
+        return request
 
     def _buffers(self, request: DiskRequest, area, pick) -> list[tuple[int, int, int]]:
         area.poison()

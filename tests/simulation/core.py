@@ -250,6 +250,7 @@ class Call:
         self.core = core
         self.process = process
         self.lines: list[Line] = []
+        self.moved = False  # since somebody looked: it has done something, and is not done
 
     def problems(self) -> tuple[str, ...]:
         """What became of those that failed."""
@@ -331,6 +332,7 @@ class ConnectCall(Call):
             elif first.replayed:
                 self._waiting.pop(0)
                 self._go_on()
+                self.moved = True
             else:
                 return False
         return all(line.over or line.phase is Phase.ATTACHED for line in self.lines)
@@ -353,7 +355,7 @@ class ReleaseCall(Call):
         if not self._ending:
             if any(not line.over and line.port.served.owes() for line in self.lines):
                 return False
-            self._ending = True
+            self._ending = self.moved = True
             for line in self.lines:
                 line.end()
         return all(line.over for line in self.lines)

@@ -7,12 +7,14 @@ from protos.io_pb2 import ServiceMessage
 from sessions.dialogue import Phase
 from splitvisor.supervisor import steps
 from tests.simulation.core import ReleaseCall
+from tests.simulation.disk import SECTOR
 from tests.simulation.service import Process
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Pick = Callable[[int], int]
+POISONS = 2  # in a world at most
 
 
 def kill(world: "World", pick: Pick) -> str | None:
@@ -92,6 +94,8 @@ def sever(world: "World", pick: Pick) -> str | None:
     for box in (stream.inbox, stream.outbox):
         for _ in range(pick(len(box) + 1)):
             box.pop()
+    if line is line.port.standby:
+        line.close("the stream broke")  # noticed before it can be promoted: see above
     world.report.add("severed")
     return f"{line.port.name} to epoch {line.epoch}"
 
@@ -153,6 +157,17 @@ def lie(world: "World", pick: Pick) -> str | None:
     return f"epoch {line.epoch} about {line.port.name}: {what}"
 
 
+def poison(world: "World", pick: Pick) -> str | None:
+    """The guest writes what no incarnation survives; its disk is to be kept away from them."""
+    if len(world.disk.poison) == POISONS:
+        return None
+    request = world.block.submit_write(pick)
+    if request is None:
+        return None
+    world.disk.poison.add(request.data[:SECTOR])
+    return str(request)
+
+
 STEPS = {
     "kill": (3, kill),
     "land": (25, land),
@@ -164,4 +179,9 @@ STEPS = {
     "impatient": (1, impatient),
     "pardon": (6, pardon),
     "lie": (6, lie),
+    "poison": (2, poison),
 }
+
+# What looks like poison, or takes it away. A world has these or poison: where the only deaths are by
+# poison, nobody but its author may be put in quarantine.
+MURKY = frozenset({"kill", "stop", "resume", "suspect", "sever", "reset"})

@@ -83,6 +83,6 @@ STEPS = {
     "kick": (200, kick),
     "interrupt": (150, interrupt),
     "scribble": (12, scribble),
-    "reset": (2, reset),
+    "reset": (1, reset),
     "type": (15, typed),
 }

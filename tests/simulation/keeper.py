@@ -30,6 +30,7 @@ class Keeper:
         self.news: list[steps.Event] = []  # other, in any order
         self.told: deque[object] = deque(maxlen=16)  # what an operator would read
         self.upgrades: list[str] = []  # how each ended
+        self.culprits: set[str] | None = None  # who may be put in quarantine; None: anybody
         self._make = make
         self._epoch = 0
         self._connected: list[Process] = []
@@ -59,12 +60,17 @@ class Keeper:
         self.news.append(steps.Reaped(process.epoch, process.epoch, "signal 9 (SIGKILL)"))
 
     def finish_calls(self) -> list[Call]:
-        """Answer the calls that are done."""
-        done = [call for call in self.calls if call.done()]
-        for call in done:
-            self.calls.remove(call)
-            self.news.append(self._answer(call))
-        return done
+        """Bring calls forward, and answer those that are done; in which anything happened."""
+        happened = []
+        for call in list(self.calls):
+            if call.done():
+                self.calls.remove(call)
+                self.news.append(self._answer(call))
+                happened.append(call)
+            elif call.moved:
+                call.moved = False
+                happened.append(call)
+        return happened
 
     def _answer(self, call: Call) -> steps.Event:
         epoch, problems = call.process.epoch, call.problems()
@@ -107,6 +113,10 @@ class Keeper:
                 if process := self._alive(epoch, "released"):
                     self.calls.append(ReleaseCall(self.core, process))
             case steps.Fail(device, reason):
+                check(
+                    self.culprits is None or device in self.culprits,
+                    f"{device} is put in quarantine, and has killed nobody",
+                )
                 self.core.fail(device, reason)
             case steps.Tell(event):
                 self.told.append(event)

@@ -103,9 +103,9 @@ def refuse(world: "World", pick: Pick) -> str | None:
 
 
 def call(world: "World", pick: Pick) -> str | None:
-    """A call to the core is answered."""
-    done = world.keeper.finish_calls()
-    return None if not done else ", ".join(f"{type(x).__name__} of {x.process}" for x in done)
+    """A call to the core gets on, or is answered."""
+    happened = world.keeper.finish_calls()
+    return ", ".join(f"{type(x).__name__} of {x.process}" for x in happened) or None
 
 
 def news(world: "World", pick: Pick) -> str | None:

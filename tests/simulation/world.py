@@ -53,10 +53,15 @@ class World:
         self.keeper = Keeper(pick(8) != 0, self._make)
         self.memory = GuestMemory("sim", lay_out([(RegionKind.RAM, 0, 4 * ROOM)]))
         self.ports: list[Port] = []
+        self._excluded = frozenset({"poison"})
+        if not pick(8):
+            self._excluded, self.keeper.culprits = faults.MURKY, {"g/block0"}
         self._start()
 
     def take(self, name: str) -> bool:
         """Take that step, if it can be taken."""
+        if name in self._excluded:
+            return False
         try:
             text = STEPS[name][1](self, self._pick)
         except Exception as error:
