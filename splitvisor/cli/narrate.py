@@ -36,7 +36,7 @@ _SERVICE_WORDS: dict[int, str] = {
     operator.SERVICE_DETECTED: "serves no more: {e.text}",
     operator.SERVICE_FENCED: "died by {e.text}, reaped",
     operator.SERVICE_BACKING_OFF: "the next one serves in {e.text}, for too many died",
-    operator.SERVICE_PROMOTED: "takes over",
+    operator.SERVICE_PROMOTED: "serves from now on",
     operator.SERVICE_ATTACHED: "has {e.count} devices attached",
     operator.SERVICE_START_FAILED: "epoch {e.epoch} {e.text}",
     operator.SERVICE_STANDBY_LOST: "stands by no more: {e.text}",
@@ -72,6 +72,8 @@ def describe(event: events.SupervisorEvent) -> str:
             return f"guest {guest}: ended, for it cannot be started again: {why}"
         case events.GuestEvent(inner):
             return _guest_line(inner)
+        case events.ServiceAttached(devices=0, problems=()):
+            return ""  # at the start: guests come later
         case _:
             words = "; ".join(_service_words(message) for message in messages_of(event, 0))
             return f"service OS {event.service}: {words}"

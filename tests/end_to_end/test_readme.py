@@ -174,6 +174,7 @@ def test_the_targets_of_make_are_those_printed():
 def test_the_tables_of_drivers_and_keys_are_complete():
     ours = distribution("splitvisor").entry_points.select(group=registry.GROUP)
     keys = [f"machine.{key}" for key in machine_file._MACHINE_KEYS]
+    keys += [f"services.NAME.{key}" for key in machine_file._SERVICE_KEYS]
     keys += [f"scheduler.{key}" for key in machine_file._SCHEDULER_KEYS]
     keys += [f"guests.NAME.{key}" for key in machine_file._GUEST_KEYS]
     assert sorted(TABLED.findall(TEXT)) == sorted([*ours.names, *keys])

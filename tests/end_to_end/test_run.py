@@ -206,7 +206,7 @@ def test_a_second_interrupt_leaves_nothing_behind_either(splitvisor, guest, disk
 
 def test_an_interrupt_while_it_starts_leaves_nothing_behind(splitvisor, guest):
     with splitvisor.start("run", "-v", guest("hello")) as process:
-        process.until("serves as epoch 1")
+        process.until("(epoch 1) is ready")
         process.signal(signal.SIGINT)
         assert process.end()[0] in (0, 130)  # hello may be faster
 

@@ -72,12 +72,13 @@ BROKEN = ("web/disk0: gone",)
         ),
         (
             events.ServicePromoted("io", 9, 2, warm=True),
-            "service OS io: pid 9 (epoch 2) takes over",
+            "service OS io: pid 9 (epoch 2) serves from now on",
         ),
         (
             events.ServiceAttached("io", 9, 2, 3, ()),
             "service OS io: pid 9 (epoch 2) has 3 devices attached",
         ),
+        (events.ServiceAttached("io", 8, 1, 0, ()), ""),
         (
             events.ServiceFailed("io", 2, "could not start (exit status 2): x"),
             "service OS io: epoch 2 could not start (exit status 2): x",
