@@ -16,6 +16,7 @@ from splitvisor.supervisor.threads import Thread, Threads
 
 MS = 1_000_000
 DISK_PATIENCE_MS = 30_000
+_EXCUSE = 0.25  # of the time; who was kept from running for less had time enough
 _MODEST = 0.25  # of the time: what a thread of the core computes at most that is no vCPU
 
 
@@ -42,7 +43,7 @@ class Stall:
             if any(thread.state == "D" for thread in service.values()):
                 return ""
             kept = max(deprived(self.service, service, elapsed), _core_deprived(self, core, now))
-            if ms - kept / MS < 2 * self.half_ms:
+            if kept > _EXCUSE * elapsed and ms - kept / MS < 2 * self.half_ms:
                 return ""
         return f"nothing completed for {ms} ms"
 

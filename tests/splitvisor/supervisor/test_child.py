@@ -112,6 +112,46 @@ async def test_two_tasks_may_wait_for_one_death(start):
     await child.bury()
 
 
+async def test_a_stop_is_noticed_and_a_stopped_child_is_buried(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    assert not child.exiting()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.stopped)
+        child.stop()
+    assert child.status is None
+    await child.bury()
+    assert child.exiting()
+
+
+async def test_who_waits_for_a_stop_is_told_of_a_death(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.stopped)
+        child.kill()
+    assert child.exiting()
+    await child.bury()
+
+
+async def test_waiting_for_a_stop_can_be_given_up(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    with trio.move_on_after(0) as scope:
+        await child.stopped()
+    assert scope.cancelled_caught
+    await child.bury()
+
+
+async def test_two_may_bury_one_child(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.bury)
+        nursery.start_soon(child.bury)
+    assert child.status is not None
+
+
 async def test_the_current_directory_is_not_imported_from(start, tmp_path, monkeypatch):
     trap = tmp_path / "trap"
     trap.mkdir()

@@ -1,0 +1,65 @@
+"""What operators are told."""
+
+from typing import get_args
+
+import pytest
+
+from protos import core_pb2 as core
+from protos import operator_pb2 as operator
+from splitvisor.supervisor import events
+from splitvisor.supervisor.messages import messages_of
+from splitvisor.supervisor.outage import Outage, of_message
+
+OUTAGE = Outage("stopped", 5, attached=9)
+EXAMPLES = [
+    (events.ServiceStarted("io", 8, 1), operator.SERVICE_STARTED, ""),
+    (
+        events.ServiceStandsBy("io", 8, 1, 3, ("a: x", "b: y")),
+        operator.SERVICE_STANDS_BY,
+        "a: x, b: y",
+    ),
+    (events.ServiceStandbyLost("io", 8, 1, "died"), operator.SERVICE_STANDBY_LOST, "died"),
+    (events.ServiceSuspected("io", 8, 1, "stopped"), operator.SERVICE_SUSPECTED, "stopped"),
+    (events.ServiceDetected("io", 8, 1, "died"), operator.SERVICE_DETECTED, "died"),
+    (events.ServiceDied("io", 8, 1, "signal 9", 0), operator.SERVICE_FENCED, "signal 9"),
+    (events.ServicePromoted("io", 8, 1, True), operator.SERVICE_PROMOTED, ""),
+    (events.ServiceAttached("io", 8, 1, 3, ("a: x",)), operator.SERVICE_ATTACHED, "a: x"),
+    (events.ServiceRecovered("io", 8, 1, 3, (), OUTAGE), operator.SERVICE_RECOVERED, ""),
+    (events.ServiceFailed("io", 1, "no"), operator.SERVICE_START_FAILED, "no"),
+    (events.DeviceQuarantined("io", "a/b", "x"), operator.SERVICE_QUARANTINED, "x"),
+    (events.DeviceReleased("io", "a/b"), operator.SERVICE_DEVICE_RELEASED, ""),
+    (events.UpgradeBegun("io"), operator.SERVICE_UPGRADE_BEGUN, ""),
+    (events.UpgradeFailed("io", "no"), operator.SERVICE_UPGRADE_FAILED, "no"),
+    (events.OutagePolicyActed("io", "a/b", "x"), operator.SERVICE_OUTAGE_POLICY, "x"),
+    (events.FaultInjected("io", 8, 1, "kill"), operator.SERVICE_FAULT, "kill"),
+    (events.ServiceSaid("io", "oops"), operator.SERVICE_SAID, "oops"),
+]
+
+
+@pytest.mark.parametrize(("event", "kind", "text"), EXAMPLES)
+def test_each_event_of_a_service_os_is_one_message(event, kind, text):
+    (message,) = messages_of(event, 77)
+    assert (message.kind, message.monotonic_ns) == (kind, 77)
+    assert (message.service, message.text) == ("io", text)
+    assert message.pid == getattr(event, "pid", 0)
+    assert message.epoch == getattr(event, "epoch", 0)
+    assert message.device == getattr(event, "device", "")
+    assert message.count == getattr(event, "devices", 0)
+
+
+def test_there_is_an_example_of_each():
+    assert {type(event) for event, _, _ in EXAMPLES} == set(get_args(events.ServiceEvent))
+
+
+def test_an_outage_goes_along():
+    (message,) = messages_of(events.ServiceRecovered("io", 8, 1, 3, (), OUTAGE), 1)
+    assert of_message(message.outage) == OUTAGE
+
+
+def test_a_wait_after_a_death_is_a_message_of_its_own():
+    _, waits = messages_of(events.ServiceDied("io", 8, 1, "signal 9", 0.4), 1)
+    assert (waits.kind, waits.text) == (operator.SERVICE_BACKING_OFF, "0.4 s")
+
+
+def test_others_are_none():
+    assert messages_of(events.GuestEvent(core.Event()), 1) == []
