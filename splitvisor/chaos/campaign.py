@@ -23,6 +23,8 @@ ROUND = 60.0  # seconds
 TO_A_CUT = (1.5, 6.0)  # seconds of a round that ends with a loss of power
 SHORTEST = 1.5  # of a round, however little time is left
 
+SIGNALLED = (KeyboardInterrupt, SystemExit)  # how a signal ends a command of splitvisor
+
 # Told about once a second: the sums of all rounds before, and the events of this one.
 Progress = Callable[[Tally, Testimony], None]
 
@@ -35,8 +37,8 @@ class Campaign:
         self._plan = plan
         self._folder = folder
         self._progress = progress
-        self._began = time.monotonic()
         self._hz = cycles_per_second()
+        self._began = time.monotonic()
 
     def run(self) -> Tally:
         """All rounds, until the time is over, enough was done, or something is wrong.
@@ -44,11 +46,11 @@ class Campaign:
         UserError if the machine cannot be what the plan asks for.
         """
         tally = self.tally
-        while not tally.problems and not tally.interrupted and not self._enough():
+        while not tally.problems and tally.interrupted is None and not self._enough():
             left = self._plan.seconds - self._elapsed()
             if left < SHORTEST and tally.rounds:
                 break
-            self._round(self._length(max(left, SHORTEST)))
+            self._round(round(self._length(max(left, SHORTEST)), 2))
             tally.seconds = self._elapsed()
         return tally
 
@@ -77,6 +79,8 @@ class Campaign:
                 problems += self._disturb(Round(self._plan, bed, seed, seconds, self._hz))
         except MachineFailure as problem:
             problems.append(str(problem))
+        except SIGNALLED as signalled:
+            tally.interrupted = signalled
         if problems:
             tally.failed_seed, tally.failed_seconds = seed, seconds
             tally.problems += problems
@@ -86,8 +90,8 @@ class Campaign:
         tally = self.tally
         try:
             this.run(lambda one: self._progress(tally, one.testimony()))
-        except KeyboardInterrupt:
-            tally.interrupted = True
+        except SIGNALLED as signalled:
+            tally.interrupted = signalled
         said, injector = this.conclude(), this.injector
         tally.done += injector.done
         tally.idle += injector.idle
@@ -102,5 +106,5 @@ class Campaign:
             this.problems += problems
             logs += [log] if log else []
         tally.hear(logs)
-        tally.power_cuts += self._plan.disk is Disk.POWERCUT and not tally.interrupted
+        tally.power_cuts += self._plan.disk is Disk.POWERCUT and tally.interrupted is None
         return this.problems

@@ -79,7 +79,7 @@ def verdict(plan: Plan, tally: Tally) -> list[str]:
 def missed(plan: Plan, tally: Tally) -> list[str]:
     """Goals that were not reached, though nobody ended it before."""
     goals = ((plan.recoveries, tally.recoveries, "recoveries"), (plan.zombies, tally.zombies, ""))
-    if tally.interrupted:
+    if tally.interrupted is not None:
         return []
     return [
         f"{found:,} {name or 'zombies'} in the time, {wanted:,} were wanted"
@@ -97,7 +97,7 @@ def plain(plan: Plan, tally: Tally) -> dict[str, Any]:
         "seed": plan.seed,
         "seconds": tally.seconds,
         "rounds": tally.rounds,
-        "interrupted": tally.interrupted,
+        "interrupted": tally.interrupted is not None,
         "faults": dict(tally.done),
         "met_nothing": dict(tally.idle),
         "refused": tally.refused,

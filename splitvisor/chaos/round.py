@@ -11,6 +11,7 @@ from splitvisor.chaos.witness import Testimony, hear
 from splitvisor.machine import ServiceSettings
 from splitvisor.testing.description import Guest, com1_log, console_log
 from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.signals import deferred
 from splitvisor.testing.testbed import Testbed, guest_image
 
 LAST_FAULT = 0.5  # seconds before the end of the guests' load
@@ -52,7 +53,8 @@ class Round:
 
     def conclude(self) -> Testimony:
         """End the machine; what its events say."""
-        self.machine.end()
+        with deferred():
+            self.machine.end()
         (self._bed.folder / EVENTS).write_text(self.machine.story.text())
         said = self.testimony()
         self.problems += said.false + said.quarantined

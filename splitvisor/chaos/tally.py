@@ -33,7 +33,7 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     failed_seed: int | None = None  # of the first round with a problem
     failed_seconds: float = 0.0
-    interrupted: bool = False
+    interrupted: BaseException | None = None  # what a signal raised
 
     @property
     def recoveries(self) -> int:

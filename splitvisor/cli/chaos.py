@@ -21,7 +21,6 @@ from splitvisor.chaos.tally import Tally
 from splitvisor.chaos.witness import Testimony
 from splitvisor.checks.latency_drawing import draw
 from splitvisor.checks.stamps import BLOCK
-from splitvisor.cli import status as exit_status
 from splitvisor.cli.paths import GivenPath
 from splitvisor.errors import UserError
 from splitvisor.machine import CpuChoice
@@ -47,7 +46,7 @@ Exit status:
   0    PASS: all that guests were promised was kept
   1    FAIL: it says what was not, and the command that does the same again
   2    a mistake in the options, told in one line
-  130  Ctrl-C, and nothing was wrong until then
+  130  Ctrl-C (143 SIGTERM), and nothing was wrong until then
 
 \b
 Examples:
@@ -205,7 +204,9 @@ def chaos(
             click.echo(line)
     if report.verdict(plan, tally) != ["PASS"]:
         return 1
-    return exit_status.INTERRUPTED if tally.interrupted else 0
+    if tally.interrupted is not None:
+        raise tally.interrupted
+    return 0
 
 
 class _Progress:

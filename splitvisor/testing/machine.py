@@ -29,6 +29,7 @@ from splitvisor.testing.events import Event, Story
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.faults import fault as fault_of
 from splitvisor.testing.guest import Guest
+from splitvisor.testing.signals import deferred
 
 T = TypeVar("T")
 START = 60.0  # seconds for a machine to start on a loaded host
@@ -44,6 +45,7 @@ class Machine:
         self.name = file.stem
         self.folder = file.parent
         self.story = Story()
+        self._followed = False
         self._run = run_root / self.name
         # -P: what lies about in the current directory is not to be imported.
         self._process = subprocess.Popen(
@@ -72,7 +74,8 @@ class Machine:
         words = f"machine {self.name} runs"
 
         def look() -> bool | None:
-            return any(words in line for line in self.story.lines) or None
+            runs = any(words in line for line in self.story.lines)
+            return (runs and self._followed) or None
 
         self.wait_until("the machine to run", look, START)
         return self
@@ -229,7 +232,9 @@ class Machine:
 
     def _ask(self, method: str, request: Any, seconds: float = ANSWER) -> Any:
         try:
-            return getattr(self._stub, method)(request, timeout=seconds, wait_for_ready=True)
+            with deferred():
+                call = getattr(self._stub, method)
+                return call(request, timeout=seconds, wait_for_ready=True)
         except grpc.RpcError as error:
             problem = rpc.failure(f"machine {self.name}", error)
             raise MachineFailure(str(problem)) from None
@@ -247,9 +252,11 @@ class Machine:
         self.story.wake()
 
     def _follow(self) -> None:
-        request = core.WatchRequest()
         try:
-            for message in self._stub.Events(request, wait_for_ready=True):
+            messages = self._stub.Events(core.WatchRequest(), wait_for_ready=True)
+            messages.initial_metadata()  # from here on nothing is missed
+            self._followed = True
+            for message in messages:
                 self.story.add(events.translate(message))
         except (grpc.RpcError, ValueError):  # the machine or the channel is gone
             self.story.wake()

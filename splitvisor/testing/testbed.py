@@ -16,6 +16,7 @@ from splitvisor.machine import DEFAULT_SERVICE, CpuChoice, ServiceSettings
 from splitvisor.testing.description import Guest, text
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.machine import END, Machine
+from splitvisor.testing.signals import deferred
 
 
 class Testbed:
@@ -93,19 +94,25 @@ class Testbed:
 
     def up(self, file: Path) -> Machine:
         """The machine of a file, which is named like it; comes back when it runs."""
-        machine = Machine(file, self._root, self._environment)
-        self.machines.append(machine)
+        with deferred():
+            machine = Machine(file, self._root, self._environment)
+            self.machines.append(machine)
         return machine.started()
 
     def close(self) -> None:
         """End everything; MachineFailure if a process or a run directory is left over."""
+        with deferred():
+            left = self._end_all()
+        if left:
+            raise MachineFailure(f"left over: {', '.join(left)}")
+
+    def _end_all(self) -> list[str]:
         for machine in self.machines:
             machine.end()
         left = [f"process {pid}" for pid in self._processes() if not _ends(pid)]
         left += [str(path) for path in sorted(self._root.iterdir())]
         shutil.rmtree(self._root, ignore_errors=True)
-        if left:
-            raise MachineFailure(f"left over: {', '.join(left)}")
+        return left
 
     def _processes(self) -> list[int]:
         found = []

@@ -62,9 +62,12 @@ def test_the_example_runs_as_printed(run):
 
 
 FAILING = """
-def test_echo(testbed):
-    machine = testbed.start("hello", arguments="exit=3")
-    verdict = machine.guest().wait()
+def test_kill(testbed):
+    machine = testbed.start("echo")
+    machine.fault("kill")
+    machine.wait_for("recovered")
+    testbed.start("hello", name="other", arguments="exit=3")
+    verdict = testbed.machines[1].guest().wait()
     assert verdict.passed, verdict
 """
 
@@ -74,8 +77,8 @@ def test_a_failure_shows_events_and_consoles(run):
     assert status == 1
     assert "AssertionError: guest hello: exit, status 3: hello: exit 3" in output
     assert "splitvisor: events of machine test" in output
-    assert re.search(r"^ +\d+\.\d{4} s +guest-ended hello", output, re.MULTILINE)
-    assert "machine test runs: hello" in output
+    assert re.search(r"^ +\d+\.\d{4} s +recovered service epoch 2 pid \d+", output, re.MULTILINE)
+    assert "machine test runs: echo" in output
     assert "hello: a bare-metal guest of splitvisor" in output
 
 
