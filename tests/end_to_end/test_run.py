@@ -1,5 +1,6 @@
 """`splitvisor run` with real guests on both CPUs: what they say, how they end, what is left."""
 
+import json
 import os
 import pty
 import re
@@ -209,6 +210,19 @@ def test_an_interrupt_while_it_starts_leaves_nothing_behind(splitvisor, guest):
         process.until("(epoch 1) is ready")
         process.signal(signal.SIGINT)
         assert process.end()[0] in (0, 130)  # hello may be faster
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["usual", "all options"])
+def test_how_a_service_os_is_kept_alive_is_said_on_the_command_line(splitvisor, guest, plain):
+    options = () if plain else ("--no-standby", "--no-watchdog", "--failpoints")
+    consoles = ("--console", "log:path=/dev/null", "--serial", "log:path=/dev/null")
+    with splitvisor.start("run", "-v", guest("echo"), *consoles, *options) as process:
+        process.until("guest echo: started")
+        (service,) = json.loads(splitvisor("service", "status", "--json")[1])["services"]
+        found = (service["standby"] is not None, service["watchdog"], service["failpoints"])
+        assert found == ((True, "on", False) if plain else (False, "off", True))
+        assert splitvisor("stop")[0] == 0
+        assert process.end()[0] == 143
 
 
 def test_killing_the_launcher_takes_everything_along_and_the_next_cleans_up(splitvisor, guest):
