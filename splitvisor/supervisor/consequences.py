@@ -9,7 +9,7 @@ import trio
 
 from splitvisor.machine import WhenOut
 from splitvisor.supervisor.core_calls import Calls
-from splitvisor.supervisor.events import OutagePolicyActed, Report
+from splitvisor.supervisor.events import OutagePolicyActed
 from splitvisor.supervisor.outage_policies import Act, OutagePolicies
 from splitvisor.units import format_duration
 
@@ -25,7 +25,7 @@ class Consequences:
         service: str,
         policies: OutagePolicies,
         calls: Calls,
-        report: Report,
+        report: Callable[[OutagePolicyActed], None],
         out_since: Callable[[], int],
         mine: Callable[[], bool],
     ) -> None:

@@ -114,7 +114,8 @@ class CoreCalls:
         return self._pid
 
     async def _ask(self, method: Any, request: Any, deadline: float) -> Any:
-        await self._there.wait()
+        if not self._there.is_set():  # or the call would be made a turn later
+            await self._there.wait()
         return await rpc.call(method, request, deadline)
 
 

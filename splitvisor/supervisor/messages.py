@@ -37,11 +37,9 @@ _KINDS: dict[type, _Kind] = {
 }
 
 
-def messages_of(event: events.SupervisorEvent, now: int) -> list[operator.ServiceEvent]:
-    """The messages for an event at `now` (ns, monotonic); none if it is of no service OS."""
-    kind = _KINDS.get(type(event))
-    if kind is None:
-        return []
+def messages_of(event: events.ServiceEvent, now: int) -> list[operator.ServiceEvent]:
+    """The messages for an event at `now` (ns, monotonic)."""
+    kind = _KINDS[type(event)]
     message = operator.ServiceEvent(kind=kind.kind, monotonic_ns=now)
     for name in ("service", "pid", "epoch", "device"):
         setattr(message, name, getattr(event, name, getattr(message, name)))

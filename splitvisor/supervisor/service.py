@@ -8,9 +8,9 @@ incarnation nothing is read, written or reported.
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -21,51 +21,20 @@ from protos import operator_pb2 as operator
 from protos.faults_pb2 import KILL, Armed
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
-from splitvisor.supervisor import events, faults, steps
+from splitvisor.supervisor import events, faults, steps, urgency
 from splitvisor.supervisor.attention import Attention
-from splitvisor.supervisor.child import Child, StartError, Stdio, spawn
+from splitvisor.supervisor.child import StartError, Stdio, spawn
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, reason_of
 from splitvisor.supervisor.outage_policies import OutagePolicies
 from splitvisor.supervisor.plan import child_environment
+from splitvisor.supervisor.process import Process
 from splitvisor.supervisor.recovery import SERVES, Recovery, State
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service_status import status_of
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
-
-
-@dataclass(slots=True)
-class Process:
-    """An incarnation as a process, and how the core reaches it."""
-
-    child: Child
-    endpoint: core.ServiceEndpoint
-    attention: Attention
-    born: float  # seconds, monotonic
-    call: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the last one about it
-    _waits: list[trio.CancelScope] = field(default_factory=list)
-    _given_up: bool = False
-
-    def new_call(self) -> trio.CancelScope:
-        """The scope of another call about it; there is one at a time."""
-        self.call = trio.CancelScope()
-        return self.call
-
-    def waiting(self) -> trio.CancelScope:
-        """A scope for what waits for it, cancelled when it is given up."""
-        scope = trio.CancelScope()
-        if self._given_up:
-            scope.cancel()
-        self._waits.append(scope)
-        return scope
-
-    def give_up(self) -> None:
-        """Nothing is to be expected of it any more."""
-        self._given_up = True
-        for scope in self._waits:
-            scope.cancel()
 
 
 class ServiceKeeper:
@@ -77,7 +46,7 @@ class ServiceKeeper:
         directory: RunDirectory,
         stdio: Stdio,
         calls: Calls,
-        report: events.Report,
+        report: Callable[[events.ServiceEvent, int], None],
         settings: ServiceSettings = ServiceSettings(),
         cpus: Set[int] = frozenset(),
         guests: Sequence[Guest] = (),
@@ -89,7 +58,9 @@ class ServiceKeeper:
         self._directory = directory
         self._stdio = stdio
         self._calls = calls
-        self._report = report
+        self._report = report  # with the time, in nanoseconds
+        self._untold: deque[tuple[events.ServiceEvent, int]] = deque()
+        self._to_tell = trio.Event()
         self._processes: dict[int, Process] = {}
         self._buried: list[Process] = []  # whose logs and sockets are still there
         self._nursery: trio.Nursery | None = None
@@ -100,12 +71,13 @@ class ServiceKeeper:
         self._ending = False
         policies = OutagePolicies(name, guests)
         of_outages = (self._out_since, self._nobody_begins)
-        self._consequences = Consequences(name, policies, calls, report, *of_outages)
+        self._consequences = Consequences(name, policies, calls, self._tell, *of_outages)
 
     async def keep(self) -> None:
         """Replace each incarnation that dies, for ever; UserError if there can be none."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._report_all)
             self.feed(steps.Begin())
             nursery.start_soon(self._consequences.keep)
             while True:
@@ -206,7 +178,7 @@ class ServiceKeeper:
             reply.id = await faults.arm(process.endpoint, fault)
             self._lasting.add(fault)
         what = faults.describe(request)
-        self._report(events.FaultInjected(self.name, process.child.pid, epoch, what))
+        self._tell(events.FaultInjected(self.name, process.child.pid, epoch, what))
         return reply
 
     async def faults(self) -> list[Armed]:
@@ -241,6 +213,7 @@ class ServiceKeeper:
         self._buried += self._processes.values()
         self._processes.clear()
         self._tidy()
+        self._report_now()
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
@@ -252,6 +225,8 @@ class ServiceKeeper:
         if machine.active is not None and (active := self._processes.get(machine.active.epoch)):
             status.pid = active.child.pid
             status.uptime_s = time.monotonic() - active.born
+        if self.settings.standby and machine.standby is None:
+            status.standby.state = operator.STANDBY_STARTING  # in a moment
         if machine.standby is not None and (next_ := self._processes.get(machine.standby.epoch)):
             status.standby.pid = next_.child.pid
         return status
@@ -260,8 +235,10 @@ class ServiceKeeper:
         assert self._nursery is not None
         start = self._nursery.start_soon
         match action:
-            case steps.Launch(epoch):
+            case steps.Launch(epoch, standby):
                 self._processes[epoch] = self._spawn(epoch)
+                if standby:
+                    urgency.patient(self._processes[epoch].child.pid)
                 start(self._bring_up, epoch)
             case steps.Fence(epoch):
                 start(self._fence, epoch)
@@ -277,7 +254,7 @@ class ServiceKeeper:
             case steps.Fail(device, reason):
                 start(self._fail, device, reason)
             case steps.Tell(event):
-                self._report(event)
+                self._tell(event)
             case steps.UpgradeEnded():
                 self._upgrades.append(action)
             case steps.GiveUp(why):
@@ -369,15 +346,35 @@ class ServiceKeeper:
     def _nobody_begins(self) -> bool:
         return self.machine.state is not State.PROMOTING
 
+    def _tell(self, event: events.ServiceEvent) -> None:
+        self._untold.append((event, time.monotonic_ns()))
+        self._to_tell.set()
+
+    async def _report_all(self) -> None:
+        """Report what is to be told, after what is to be done: listeners may take their time."""
+        while True:
+            await self._to_tell.wait()
+            self._to_tell = trio.Event()
+            await trio.lowlevel.checkpoint()
+            self._report_now()
+
+    def _report_now(self) -> None:
+        while self._untold:
+            event, now = self._untold.popleft()
+            if isinstance(event, events.ServicePromoted):
+                urgency.prompt(event.pid)
+            self._report(event, now)
+
     async def _give_up(self, why: str) -> None:
         self._tidy()
+        self._report_now()
         raise UserError(f"service OS {self.name} {why}")
 
     def _tidy(self) -> None:
         """Tell what the dead left on their standard error, and take their sockets away."""
         for process in self._buried:
             for line in process.child.lines():
-                self._report(events.ServiceSaid(self.name, line))
+                self._tell(events.ServiceSaid(self.name, line))
             for path in (process.endpoint.address, process.endpoint.grant_address):
                 Path(path).unlink(missing_ok=True)
         self._buried.clear()

@@ -6,10 +6,10 @@ goes. The end runs shielded from cancellation, and a second signal only takes it
 nothing is left behind either way.
 """
 
+import gc
 import os
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -23,10 +23,10 @@ from protos import core_pb2_grpc as core_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, Machine
-from splitvisor.supervisor import ending, events, rpc, steps
+from splitvisor.supervisor import ending, events, rpc, steps, urgency
 from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
 from splitvisor.supervisor.core_calls import CoreCalls
-from splitvisor.supervisor.events import SupervisorEvent
+from splitvisor.supervisor.events import ServiceEvent
 from splitvisor.supervisor.failure import MachineError, one_failure
 from splitvisor.supervisor.followers import Followers
 from splitvisor.supervisor.guests import GuestKeeper
@@ -60,6 +60,8 @@ async def supervise(
     a signal. UserError if the machine cannot start, MachineError if it cannot go on.
     """
     adopt_orphans()
+    urgency.prompt(os.getpid())
+    gc.freeze()  # what is imported stays; to look through it delays a recovery by milliseconds
     with (
         one_failure(),
         trio.open_signal_receiver(*ending.SIGNALS) as signals,
@@ -98,7 +100,7 @@ class Supervisor:
         self._machine = plan.machine
         self._directory = directory
         self.followers = Followers()
-        self._listener = report
+        self._report = report
         self._core: Child | None = None
         self._memory_budget = 0
         self._channel = rpc.channel(directory.core_socket)
@@ -111,7 +113,7 @@ class Supervisor:
                 directory,
                 stdio,
                 self._calls,
-                self._report,
+                self._tell,
                 plan.machine.settings_of(name),
                 free,
                 plan.machine.guests,
@@ -249,10 +251,10 @@ class Supervisor:
         self._channel.close()
         self._directory.remove()
 
-    def _report(self, event: SupervisorEvent) -> None:
-        self._listener(event)
-        for message in messages_of(event, time.monotonic_ns()):
+    def _tell(self, event: ServiceEvent, now: int) -> None:
+        for message in messages_of(event, now):
             self.followers.publish(message)
+        self._report(event)
 
     def _service(self, name: str) -> ServiceKeeper:
         if not name and len(self._services) == 1:

@@ -4,7 +4,6 @@ from typing import get_args
 
 import pytest
 
-from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from splitvisor.supervisor import events
 from splitvisor.supervisor.messages import messages_of
@@ -59,7 +58,3 @@ def test_an_outage_goes_along():
 def test_a_wait_after_a_death_is_a_message_of_its_own():
     _, waits = messages_of(events.ServiceDied("io", 8, 1, "signal 9", 0.4), 1)
     assert (waits.kind, waits.text) == (operator.SERVICE_BACKING_OFF, "0.4 s")
-
-
-def test_others_are_none():
-    assert messages_of(events.GuestEvent(core.Event()), 1) == []

@@ -1,0 +1,41 @@
+"""An incarnation of a service OS as a process, and what waits for it."""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from protos import core_pb2 as core
+from splitvisor.supervisor.attention import Attention
+from splitvisor.supervisor.child import Child
+
+
+@dataclass(slots=True)
+class Process:
+    """From its launch until it is reaped; `endpoint` is how the core reaches it."""
+
+    child: Child
+    endpoint: core.ServiceEndpoint
+    attention: Attention
+    born: float  # seconds, monotonic
+    call: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the last one about it
+    _waits: list[trio.CancelScope] = field(default_factory=list)
+    _given_up: bool = False
+
+    def new_call(self) -> trio.CancelScope:
+        """The scope of another call about it; there is one at a time."""
+        self.call = trio.CancelScope()
+        return self.call
+
+    def waiting(self) -> trio.CancelScope:
+        """A scope for what waits for it, cancelled when it is given up."""
+        scope = trio.CancelScope()
+        if self._given_up:
+            scope.cancel()
+        self._waits.append(scope)
+        return scope
+
+    def give_up(self) -> None:
+        """Nothing is to be expected of it any more."""
+        self._given_up = True
+        for scope in self._waits:
+            scope.cancel()
