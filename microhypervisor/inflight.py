@@ -77,9 +77,13 @@ class InflightLog:
         del self._entries[entry.slot]
         self.answered += 1
 
+    def is_orphan(self, slot: int, generation: int) -> bool:
+        """Whether a reset of the guest's took this request back, and its answer is still owed."""
+        return self._orphans.get(slot) == generation
+
     def absorb_orphan(self, slot: int, generation: int) -> bool:
         """Whether this completion answers an orphan, which is then forgotten."""
-        if self._orphans.get(slot) != generation:
+        if not self.is_orphan(slot, generation):
             return False
         del self._orphans[slot]
         self.answered += 1

@@ -165,11 +165,18 @@ class ServedDevice(ABC):
     def _finish(self, done: list[Done], window: GrantWindow | None) -> bool:
         """Give results to the guest, under the lock; whether it wants an interrupt."""
 
+    def _is_wrong(self, completion: io_pb2.Completion) -> bool:
+        """Whether it names no request that is owed, or is longer than what was writable."""
+        entry = self.log.find(completion.slot, completion.generation)
+        if entry is None:
+            return not self.log.is_orphan(completion.slot, completion.generation)
+        return completion.written > entry.writable_bytes
+
     def accept(self, message: io_pb2.Completions, epoch: int, window: GrantWindow | None) -> int:
         """Check what a service OS says is done and give it to the guest; how many requests it was.
 
         Anything of another epoch, slot or generation, or longer than what was writable, is
-        dropped and counted.
+        dropped and counted; a message with a state is dropped whole.
         """
         log, status = self.log, self.status
         with self.lock:
@@ -177,6 +184,9 @@ class ServedDevice(ABC):
                 status.dropped += max(1, len(message.completions))
                 return 0
             if message.HasField("state"):
+                if any(map(self._is_wrong, message.completions)):
+                    status.dropped += len(message.completions)
+                    return 0  # a state tells of all that it came with
                 self._check_state(message.state)
                 self.state = message.state
             settled = log.settled

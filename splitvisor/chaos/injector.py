@@ -20,6 +20,8 @@ RECOVERY = 30.0
 OVERWRITTEN = 64  # requests after a failover until a zombie's blocks count as written by others
 RECENT = 500  # events among which a death is looked for
 LONGEST_WAIT = 0.04  # after a standby is ready
+NOTICE = 30.0  # for a fault that has acted to be noticed on a host that is overloaded
+_SURVIVED = ("garble", "kill-recovery")  # or there was nobody to take over
 _LOST = ("fenced", "standby-lost", "start-failed")
 _HARMLESS = ("slow", "leak", "swap", "kill-standby")
 _FROM_WITHIN = {"zombie": "stop"}  # kinds by another name
@@ -104,14 +106,28 @@ class Injector:
         return incarnation
 
     def _await(self, fault: Injection, service: str, targets: list[Incarnation]) -> bool:
-        """Until all that were aimed at are dead, and another one serves; whether that came."""
+        """Until all that were aimed at are dead, and another one serves; whether that came.
+
+        MachineFailure if a fault that nobody survives has acted and nobody noticed.
+        """
         for target in targets:
             if not self._machine.story.wait(partial(self._lost, target), BITE):
-                self.idle[fault.kind] += 1
-                self._machine.clear_faults(service)
-                return False
+                if fault.kind in _SURVIVED or not self._has_acted(service):
+                    self.idle[fault.kind] += 1
+                    self._machine.clear_faults(service)
+                    return False
+                self._machine.wait_until(
+                    f"anybody to notice {fault}", partial(self._lost, target), NOTICE
+                )
         self._machine.wait_until("the recovery", lambda: self._serves(service) or None, RECOVERY)
         return True
+
+    def _has_acted(self, service: str) -> bool:
+        """Whether a fault has acted in the one that serves; also if it answers no more."""
+        try:
+            return any(armed.acted for armed in self._machine.faults(service))
+        except MachineFailure:
+            return True
 
     def _lost(self, incarnation: Incarnation) -> Event | None:
         """How it was told that it is dead."""

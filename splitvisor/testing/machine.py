@@ -18,6 +18,7 @@ import grpc
 
 from drivers.options import nearest
 from protos import core_pb2 as core
+from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.supervisor import rpc
@@ -131,6 +132,11 @@ class Machine:
         request = operator.FaultRequest(service=service, standby=standby, fault=wanted)
         reply: operator.FaultReply = self._ask("InjectFault", request)
         return reply
+
+    def faults(self, service: str = "") -> list[faults.Armed]:
+        """Those that are armed in the service OS that serves, and how often they acted."""
+        reply = self._ask("ListFaults", operator.ListFaultsRequest(service=service))
+        return list(reply.faults)
 
     def clear_faults(self, service: str = "") -> int:
         """Disarm what has not acted yet; how many these were."""

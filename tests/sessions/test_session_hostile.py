@@ -75,6 +75,22 @@ def test_wrong_completions_do_not_spoil_right_ones_in_the_same_message(rig):
     dropped(rig, service, 1)
 
 
+@pytest.mark.parametrize("wrong", [{"slot": 5}, {"generation": 0}, {"written": 2}])
+def test_a_state_with_a_wrong_completion_is_dropped_with_all_that_it_tells_of(rig, wrong):
+    """Or the next incarnation would do again what its state says is done."""
+    service = running(rig)
+    rig.submit(0, 1)
+    fields = [{"slot": r.slot, "generation": r.generation} for r in service.take_batch()]
+    right = [io_pb2.Completion(**each) for each in fields]
+    bad = io_pb2.Completion(**{**fields[1], **wrong})
+    service.answer(right[0], bad, state=b"x")
+    dropped(rig, service, 2)
+    assert (rig.rings[0].take(), rig.device.state) == ([], b"")
+    service.answer(*right, state=b"both")
+    eventually(lambda: rig.rings[0].take() == [(0, 0), (1, 0)])
+    assert rig.device.state == b"both"
+
+
 def test_completions_before_attached_are_dropped(rig):
     service = running(rig)
     rig.lose(service)
