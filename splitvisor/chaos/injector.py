@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import suppress
 from functools import partial
 
+from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from splitvisor.chaos.plan import Plan
 from splitvisor.chaos.schedule import Injection
@@ -37,24 +38,29 @@ class Injector:
         self.refused: list[str] = []
         self.zombies = 0
         self.zombies_alive = 0  # that were still there to be continued
+        self._armed: dict[Incarnation, int] = {}  # the number of the last fault; 0 for a signal
         self._plan = plan
         self._machine = machine
 
     def carry_out(self, fault: Injection) -> None:
-        """Inject it; unless faults come at fixed times, wait for what comes of it."""
+        """Inject it; unless faults come at fixed times, wait for what comes of it.
+
+        MachineFailure if that does not come.
+        """
         service = self._plan.server(fault.guest)
         before = self._machine.service(service)
-        try:
-            with _Handle(before.pid) as handle:
+        with _Handle(before.pid) as handle:
+            try:
                 targets = self._inject(fault, service, before)
-                self.done[fault.kind] += 1
-                if fault.kind == "zombie":
-                    self._zombie(fault, service, targets, handle)
-                elif self._plan.every is None and fault.kind not in _HARMLESS:
-                    self._await(fault, service, targets)
-        except MachineFailure as problem:
-            self._machine.status()  # raises if the machine is what failed
-            self.refused.append(f"{fault}: {problem}")
+            except MachineFailure as problem:
+                self._machine.status()  # raises if the machine is what failed
+                self.refused.append(f"{fault}: {problem}")
+                return
+            self.done[fault.kind] += 1
+            if fault.kind == "zombie":
+                self._zombie(fault, service, targets, handle)
+            elif self._plan.every is None and fault.kind not in _HARMLESS:
+                self._await(fault, service, targets)
 
     def _inject(
         self, fault: Injection, service: str, before: operator.ServiceStatus
@@ -103,6 +109,7 @@ class Injector:
         incarnation = (service, reply.epoch)
         if kind not in ("slow", "leak"):
             self.aimed[incarnation] = kind
+            self._armed[incarnation] = reply.id
         return incarnation
 
     def _await(self, fault: Injection, service: str, targets: list[Incarnation]) -> bool:
@@ -112,7 +119,7 @@ class Injector:
         """
         for target in targets:
             if not self._machine.story.wait(partial(self._lost, target), BITE):
-                if fault.kind in _SURVIVED or not self._has_acted(service):
+                if fault.kind in _SURVIVED or not self._has_acted(service, target):
                     self.idle[fault.kind] += 1
                     self._machine.clear_faults(service)
                     return False
@@ -122,12 +129,14 @@ class Injector:
         self._machine.wait_until("the recovery", lambda: self._serves(service) or None, RECOVERY)
         return True
 
-    def _has_acted(self, service: str) -> bool:
-        """Whether a fault has acted in the one that serves; also if it answers no more."""
+    def _has_acted(self, service: str, target: Incarnation) -> bool:
+        """Whether its fault has acted; also if it answers no more. Signals always have."""
+        number = self._armed.get(target)
         try:
-            return any(armed.acted for armed in self._machine.faults(service))
+            armed = self._machine.faults(service) if number else []
         except MachineFailure:
             return True
+        return not number or any(one.acted for one in armed if one.id == number)
 
     def _lost(self, incarnation: Incarnation) -> Event | None:
         """How it was told that it is dead."""
@@ -146,8 +155,16 @@ class Injector:
         """Let others write the same blocks, then continue the one that was stopped."""
         if not self._await(fault, service, targets):
             return
-        disk = f"{self._plan.guest_names()[fault.guest]}/disk0"
-        self._machine.wait_for_requests(OVERWRITTEN, disk)
+        guest = self._plan.guest_names()[fault.guest]
+        wanted = self._machine.device(f"{guest}/disk0").completions + OVERWRITTEN
+
+        def look() -> bool | None:
+            if self._machine.guest(guest).status().state == core.GUEST_ENDED:
+                return False
+            return self._machine.device(f"{guest}/disk0").completions >= wanted or None
+
+        if not self._machine.wait_until("requests after a failover", look, RECOVERY):
+            return
         self.zombies_alive += handle.go_on()
         self.zombies += 1
 
