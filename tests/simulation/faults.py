@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from protos.io_pb2 import ServiceMessage
 from sessions.dialogue import Phase
 from splitvisor.supervisor import steps
-from tests.simulation.core import ReleaseCall
+from tests.simulation.calls import ReleaseCall
 from tests.simulation.disk import SECTOR
 from tests.simulation.service import Process
 
@@ -182,6 +182,6 @@ STEPS = {
     "poison": (2, poison),
 }
 
-# What looks like poison, or takes it away. A world has these or poison: where the only deaths are by
-# poison, nobody but its author may be put in quarantine.
+# What looks like poison, or takes it away. A world has these or poison: where the only deaths are
+# by poison, nobody but its author may be put in quarantine.
 MURKY = frozenset({"kill", "stop", "resume", "suspect", "sever", "reset"})

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from protos import core_pb2 as c
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.recovery import Recovery
-from tests.simulation.core import Call, ConnectCall, Core, Line, PrepareCall, ReleaseCall
+from tests.simulation.calls import Call, ConnectCall, PrepareCall, ReleaseCall
+from tests.simulation.core import Core
+from tests.simulation.line import Line
 from tests.simulation.service import Process
 from tests.simulation.violation import check
 

@@ -19,11 +19,11 @@ from splitvisor.supervisor.recovery import State
 from tests.simulation import faults, guests, progress
 from tests.simulation.blockguest import BlockGuest
 from tests.simulation.consoleguest import ConsoleGuest, word
-from tests.simulation.core import Port
 from tests.simulation.disk import Disk, SimulatedBlock, SimulatedConsole, SimulatedEntropy
 from tests.simulation.driver import Driver
 from tests.simulation.entropyguest import EntropyGuest
 from tests.simulation.keeper import Keeper
+from tests.simulation.line import Port
 from tests.simulation.service import COARSE, FINE, Process
 from tests.simulation.violation import Report, Violation
 
