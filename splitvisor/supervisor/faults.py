@@ -32,9 +32,8 @@ class Lasting:
         self._faults: list[faults.Fault] = []
 
     def add(self, fault: faults.Fault) -> None:
-        """If it is one of these."""
-        if fault.every_incarnation:
-            self._faults.append(fault)
+        """One more."""
+        self._faults.append(fault)
 
     def clear(self) -> None:
         """There are none any more."""

@@ -18,7 +18,7 @@ import trio
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from protos.faults_pb2 import KILL, Armed
+from protos.faults_pb2 import KILL, Armed, Fault
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import events, faults, steps, urgency
@@ -175,11 +175,24 @@ class ServiceKeeper:
             (process.child.kill if fault.action == KILL else process.child.stop)()
         else:
             self._check_failpoints()
-            reply.id = await faults.arm(process.endpoint, fault)
-            self._lasting.add(fault)
+            try:
+                reply.id = await faults.arm(process.endpoint, fault)
+            except UserError:
+                if not process.child.exiting():  # of the fault, before it could answer
+                    raise
+            if fault.every_incarnation:
+                self._lasting.add(fault)
+                await self._arm_standby(epoch, fault)
         what = faults.describe(request)
         self._tell(events.FaultInjected(self.name, process.child.pid, epoch, what))
         return reply
+
+    async def _arm_standby(self, epoch: int, fault: Fault) -> None:
+        """One that is up already has missed what every later incarnation is to have."""
+        standby = self.machine.standby
+        if standby is not None and standby.epoch > epoch and standby.pid:
+            with suppress(UserError):  # it is dying
+                await faults.arm(self._processes[standby.epoch].endpoint, fault)
 
     async def faults(self) -> list[Armed]:
         """Those that wait in the incarnation that serves."""

@@ -120,8 +120,8 @@ def test_one_that_answers_nonsense_is_replaced(bed, disk):
 
 def test_a_poison_request_is_quarantined_and_other_devices_go_on(bed, disk):
     machine = start(bed, DISK, disk, failpoints=True)
-    machine.fault("kill", device="disk0", times=0, every_incarnation=True)
     machine.fault("kill", at="replay-received", device="disk0", times=0, every_incarnation=True)
+    machine.fault("kill", at="after-receive", device="disk0")
     quarantined = machine.wait_for("quarantined")
     assert quarantined.device == "blockcheck/disk0"
     assert not machine.guest().wait().passed  # it was told of an I/O error
