@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from channels.failing import Failing
-from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.events import EventLog
 from protos import core_pb2, io_pb2
 from sessions.dialogue import Phase
@@ -15,7 +15,7 @@ from tests.simulation.violation import check
 class FailingProcess(Process):
     """The core itself as the other end of a stream, by the production's `channels.failing`."""
 
-    def __init__(self, served: VirtioDevice) -> None:
+    def __init__(self, served: ServedDevice) -> None:
         super().__init__(0, 0)
         self.launched = True
         self._channel = Failing(served, core_pb2.ServiceEndpoint(), EventLog())

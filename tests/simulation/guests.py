@@ -7,7 +7,18 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Pick = Callable[[int], int]
-_QUEUES = ((0, 0), (0, 0), (0, 0), (0, 0), (1, 0), (1, 1), (1, 1), (2, 0))  # port, queue
+_QUEUES = (
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (0, 0),
+    (1, 0),
+    (1, 1),
+    (1, 1),
+    (2, 0),
+    (3, 0),
+    (3, 0),
+)  # port, queue
 
 
 def submit(world: "World", pick: Pick) -> str | None:
@@ -54,7 +65,7 @@ def scribble(world: "World", pick: Pick) -> str | None:
     """Overwrite descriptors and header of a request that the core has read already."""
     port = world.ports[pick(len(world.ports))]
     entries = list(port.served.log._entries.values())
-    if not entries:
+    if not entries or not port.work.queues:
         return None
     entry = entries[pick(len(entries))]
     port.work.scribble(entry.queue, entry.head)
@@ -64,6 +75,8 @@ def scribble(world: "World", pick: Pick) -> str | None:
 def reset(world: "World", pick: Pick) -> str | None:
     """Reset a device and bring it up again, whatever is out."""
     port = world.ports[pick(len(world.ports))]
+    if not port.work.queues:
+        return None  # ports have no reset
     out = sum(map(len, port.work.driver.out))
     if hasattr(port.work, "dropped"):
         port.work.dropped()

@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from microhypervisor.devices.virtio_device import VirtioDevice
+from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.memory.window import GrantWindow
@@ -29,7 +29,7 @@ TOKEN = "token"
 class Port:
     """A device and the two lines it may have; `work` is the guest's side."""
 
-    def __init__(self, served: VirtioDevice, work: Any, slots: int, make: Callable[[], Any]):
+    def __init__(self, served: ServedDevice, work: Any, slots: int, make: Callable[[], Any]):
         self.served = served
         self.name = served.config.name
         self.key = f"{served.guest}/{self.name}"

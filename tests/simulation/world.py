@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
+from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.memory.ram import GuestMemory, RegionKind, lay_out
 from protos import core_pb2
+from service_os.models import uart
 from sessions.dialogue import Phase
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.recovery import State
@@ -25,6 +27,7 @@ from tests.simulation.entropyguest import EntropyGuest
 from tests.simulation.keeper import Keeper
 from tests.simulation.line import Port
 from tests.simulation.service import COARSE, FINE, Process
+from tests.simulation.uartguest import BASE, UartGuest
 from tests.simulation.violation import Report, Violation
 
 SECTORS = 12
@@ -47,6 +50,7 @@ class World:
         self.transcript: deque[tuple[int, str, str]] = deque(maxlen=RECENT or None)
         self.disk = Disk(SECTORS)
         self.console = bytearray()
+        self.wire = bytearray()
         self.entropy = [0]
         self.typed = 0  # words of input so far
         self._pick = pick
@@ -114,6 +118,7 @@ class World:
         try:
             self.block.ledger.check_disk(self.disk.cache, self.block.ledger.certain, "the disk")
             self.terminal.check_output(self._console_end())
+            self.serial.check_output()
         except Violation as violation:
             self._fail(str(violation))
 
@@ -168,7 +173,18 @@ class World:
             "entropy", 1, EntropyGuest.area_size(), lambda: SimulatedEntropy(self.entropy)
         )
         entropy.work = EntropyGuest(entropy.work, self.entropy)
-        self.ports = [block, console, entropy]
+        self.ports = [block, console, entropy, self._add_uart()]
+
+    def _add_uart(self) -> Port:
+        config = core_pb2.DeviceConfig(name="uart0", service="main", model="uart")
+        config.inline_payload = True
+        config.ports.base, config.ports.count = BASE, uart.PORTS
+        served = PortDevice("g", config, self.memory, lambda _: None)
+        self.serial = UartGuest(served, self.wire)
+        port = Port(served, self.serial, 0, lambda: SimulatedConsole(self.wire))
+        line = self.keeper.core.add(port, self.keeper.processes[0])
+        self._run(lambda: line.phase is Phase.ATTACHED)
+        return port
 
     def _add(self, model: str, queues: int, size: int, make: Callable[[], object]) -> Port:
         """A device, attached and brought up; its driver is its `work` for now."""
