@@ -3,6 +3,8 @@
 An incarnation can live and answer nobody: stopped, spinning, deadlocked. What it cannot do then is
 complete requests, so that is what is looked at, and nothing that it says of itself. How long is too
 long is the device model's to say (Attached.patience_ms), and what follows is the launcher's affair.
+A request that stays behind while others are answered is looked at as well, with more patience:
+some drivers may overtake, but a completion that is lost is never made up for.
 
 Time counts only as far as this thread had it: after a gap between two looks, in which the host ran
 somebody else or nobody, the service OS may not have run either.
@@ -21,29 +23,30 @@ from sessions.telling import about
 
 PERIOD_NS = 10_000_000  # between looks
 GAP_NS = 2 * PERIOD_NS  # what counts at most of the time between two
+OVERTAKEN = 10  # times the patience: for a request while others of its device are answered
 BEGIN_PATIENCE_MS = 100  # from Begin to Attached: nothing is opened any more
 
 
 class Stall:
-    """How long one session, in one phase, has had something to do and done nothing."""
+    """How long one session, in one phase, has had something to do and got no further."""
 
     def __init__(self) -> None:
         self.ns = 0
-        self._answered = -1
-        self._told = 0  # halves of the patience
+        self._reached = -1
+        self.told = 0  # halves of the patience
 
-    def look(self, passed_ns: int, busy: bool, answered: int, patience_ms: int) -> bool:
-        """Once a while: `passed_ns` since the last look, so many requests `answered` so far.
+    def look(self, passed_ns: int, busy: bool, reached: int, patience_ms: int) -> bool:
+        """Once a while: `passed_ns` since the last look, and how far it is, in any number.
 
         Whether another half of the patience is over; with a patience of 0 it never is.
         """
-        if not busy or answered != self._answered:
-            self.ns = self._told = 0
-            self._answered = answered if busy else -1
+        if not busy or reached != self._reached:
+            self.ns = self.told = 0
+            self._reached = reached if busy else -1
             return False
         self.ns += passed_ns
         halves = self.ns * 2 // (patience_ms * 1_000_000) if patience_ms else 0
-        told, self._told = self._told, halves
+        told, self.told = self.told, halves
         return halves > told
 
 
@@ -53,7 +56,7 @@ class Progress:
     def __init__(self, directory: ServiceDirectory, events: EventLog) -> None:
         self._directory = directory
         self._events = events
-        self._stalls: dict[tuple[Session, Phase], Stall] = {}
+        self._stalls: dict[tuple[Session, Phase], tuple[Stall, Stall]] = {}
 
     def start(self) -> None:
         """Look from now on, as long as the process lives."""
@@ -69,29 +72,39 @@ class Progress:
 
     def look(self, passed_ns: int) -> None:
         """At each device, `passed_ns` after the last time."""
-        stalls: dict[tuple[Session, Phase], Stall] = {}
+        stalls: dict[tuple[Session, Phase], tuple[Stall, Stall]] = {}
         for a in self._directory.attachments:
             stalled_ms = 0
             if a.active and not a.failing:
                 key = a.active, a.active.phase
-                stall = stalls[key] = self._stalls.get(key) or Stall()
-                stalled_ms = self._stalled(a.device, *key, stall, passed_ns)
+                both = stalls[key] = self._stalls.get(key) or (Stall(), Stall())
+                stalled_ms = self._stalled(a.device, *key, *both, passed_ns)
             if a.device.status.stalled_ms != stalled_ms:
                 a.device.status.stalled_ms = stalled_ms
         self._stalls = stalls
 
     def _stalled(
-        self, device: ServedDevice, session: Session, phase: Phase, stall: Stall, passed_ns: int
+        self,
+        device: ServedDevice,
+        session: Session,
+        phase: Phase,
+        whole: Stall,
+        single: Stall,
+        passed_ns: int,
     ) -> int:
+        """Milliseconds for which `whole`, the device, or a `single` request got no further."""
+        stall, text = whole, ""
         if phase is Phase.BEGUN:
-            over = stall.look(passed_ns, True, 0, BEGIN_PATIENCE_MS)
+            over = whole.look(passed_ns, True, 0, BEGIN_PATIENCE_MS)
             text = "it has begun and is not attached"
         else:
-            busy = phase is Phase.ATTACHED and not device.held and device.owes()
-            over = stall.look(passed_ns, busy, device.log.answered, device.patience_ms)
-            text = ""
-        stalled_ms = stall.ns // 1_000_000
+            serves = phase is Phase.ATTACHED and not device.held
+            busy, patience_ms = serves and device.owes(), device.patience_ms
+            over = whole.look(passed_ns, busy, device.log.answered, patience_ms)
+            oldest = device.oldest() if busy else None
+            if single.look(passed_ns, oldest is not None, oldest or 0, OVERTAKEN * patience_ms):
+                over, stall, text = True, single, "a request is not answered, others are"
         if over:
-            kind = core_pb2.EVENT_DEVICE_STALLED
-            self._events.emit(about(kind, device, session.epoch, text, stalled_ms))
-        return stalled_ms
+            stalled = device, session.epoch, text, stall.ns // 1_000_000
+            self._events.emit(about(core_pb2.EVENT_DEVICE_STALLED, *stalled))
+        return max(whole.ns, single.ns if single.told else 0) // 1_000_000

@@ -98,6 +98,11 @@ class InflightLog:
         queues = (entry.queue for entry in self._entries.values())
         return bool(self._orphans) or not all(queue in parking for queue in queues)
 
+    def oldest(self, parking: frozenset[int]) -> int | None:
+        """The generation of the oldest request of other queues than these."""
+        entries = self._entries.values()
+        return next((e.generation for e in entries if e.queue not in parking), None)
+
     def orphan_all(self) -> None:
         """The guest reset the device."""
         self._orphans.update((e.slot, e.generation) for e in self._entries.values())

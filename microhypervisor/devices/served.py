@@ -221,6 +221,11 @@ class ServedDevice(ABC):
     def _owes(self) -> bool:
         return self.log.owes(self.parking)
 
+    def oldest(self) -> int | None:
+        """The generation of the oldest request in flight that does not park."""
+        with self.lock:
+            return self.log.oldest(self.parking)
+
     def hold(self, on: bool) -> None:
         """Collect nothing more, until an incarnation attaches or this is undone."""
         with self.lock:

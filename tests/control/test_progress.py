@@ -2,7 +2,7 @@
 
 import pytest
 
-from control.progress import BEGIN_PATIENCE_MS, Progress, Stall
+from control.progress import BEGIN_PATIENCE_MS, OVERTAKEN, Progress, Stall
 from protos import core_pb2 as pb
 from sessions.dialogue import Phase
 from tests.sessions.conftest import services
@@ -153,5 +153,26 @@ def test_a_stream_that_has_begun_and_is_not_attached_stalls(watched):
     assert watched.look(half // 10 + 1) == [(half, 2, text)]
     services.made[2, "disk0"].say(attached=described(patience_ms=PATIENCE_MS))
     thread.join()
+    services.next(pb.EVENT_DEVICE_REPLAYED)
     assert watched.look() == []
+    assert watched.stalled_ms == 0
+
+
+def test_a_request_that_others_overtake_for_ever_is_told_of(watched):
+    watched.disk.submit(0)
+    (lost,) = watched.service.take_batch()
+    told = []
+    for _ in range(2 * OVERTAKEN * PATIENCE_MS // 10 // 2 + 1):
+        watched.disk.submit(1)
+        watched.service.complete(*watched.service.take_batch())
+        watched.disk.done()
+        told += watched.look()
+    limit = OVERTAKEN * PATIENCE_MS
+    assert [(ms, text) for ms, _, text in told] == [
+        (ms, "a request is not answered, others are") for ms in (limit // 2, limit)
+    ]
+    assert watched.stalled_ms == limit
+    watched.service.complete(lost)
+    watched.disk.done()
+    watched.look()
     assert watched.stalled_ms == 0
