@@ -27,12 +27,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def testbed(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[Testbed]":
+def splitvisor_cpu(request: pytest.FixtureRequest) -> str:
+    """The CPU back end of guests: the option's, unless tests have a fixture of this name."""
+    cpu: str = request.config.getoption("--splitvisor-cpu")
+    return cpu
+
+
+@pytest.fixture
+def testbed(splitvisor_cpu: str, tmp_path: Path) -> "Iterator[Testbed]":
     """Starts machines, with files in `tmp_path`; ends them all after the test."""
     from splitvisor.machine import CpuChoice  # noqa: PLC0415
     from splitvisor.testing.testbed import Testbed  # noqa: PLC0415
 
-    with Testbed(tmp_path, CpuChoice(request.config.getoption("--splitvisor-cpu"))) as bed:
+    with Testbed(tmp_path, CpuChoice(splitvisor_cpu)) as bed:
         yield bed
 
 

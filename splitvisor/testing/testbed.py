@@ -32,7 +32,6 @@ class Testbed:
         self.cpu = cpu
         self.machines: list[Machine] = []
         self._root = Path(tempfile.mkdtemp(prefix="splitvisor-"))
-        self._environment = dict(os.environ)
         self._lent: list[str] = []
 
     def __enter__(self) -> "Testbed":
@@ -54,9 +53,6 @@ class Testbed:
         (info / "entry_points.txt").write_text("\n".join(["[splitvisor.drivers]", *points, ""]))
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lent\nVersion: 1\n")
         self._lent += [str(path), str(place)]
-        before = os.environ.get("PYTHONPATH")
-        found = [*self._lent, *([before] if before else [])]
-        self._environment["PYTHONPATH"] = os.pathsep.join(found)
 
     def start(
         self,
@@ -95,7 +91,7 @@ class Testbed:
     def up(self, file: Path) -> Machine:
         """The machine of a file, which is named like it; comes back when it runs."""
         with deferred():
-            machine = Machine(file, self._root, self._environment)
+            machine = Machine(file, self._root, self._environment())
             self.machines.append(machine)
         return machine.started()
 
@@ -105,6 +101,11 @@ class Testbed:
             left = self._end_all()
         if left:
             raise MachineFailure(f"left over: {', '.join(left)}")
+
+    def _environment(self) -> dict[str, str]:
+        before = os.environ.get("PYTHONPATH")
+        found = [*self._lent, *([before] if before else [])]
+        return os.environ | ({"PYTHONPATH": os.pathsep.join(found)} if found else {})
 
     def _end_all(self) -> list[str]:
         for machine in self.machines:

@@ -4,7 +4,7 @@ import pytest
 
 from splitvisor.checks.storm import parse
 from splitvisor.checks.workload import Kind
-from tests.end_to_end.storms import agree, kill_until_the_end, machine_file
+from tests.end_to_end.storms import agree
 
 MIB = 8
 OPERATIONS = {"kvm": 20_000, "emulated": 3_000}
@@ -43,20 +43,24 @@ def test_other_ways_to_load(splitvisor, guest, disk, more):
     agree(parse(output), output.encode(), image)
 
 
-def test_killed_again_and_again_all_judges_agree(splitvisor, guest, disk, tmp_path, cpu):
+@pytest.fixture
+def splitvisor_cpu(cpu):
+    return cpu
+
+
+def test_killed_again_and_again_all_judges_agree(testbed, disk, tmp_path, cpu):
     image = disk(MIB)
     arguments = f"ops={2 * OPERATIONS[cpu]} seconds=0 seed=4 uart=1 hz=1G"
-    file = machine_file(tmp_path, guest, cpu, f"file:path={image}", arguments)
-    with splitvisor.start("up", file) as process:
-        process.until("guest storm: started")
-        deaths = kill_until_the_end(splitvisor, process)
-        assert splitvisor("stop")[0] == 0
-        process.end()
-    said = (tmp_path / "storm.log").read_bytes()
-    log = parse(said.decode())
-    agree(log, said, image, tmp_path / "uart.log")
-    assert deaths > 0
-    assert log.result["errors"] == 0
+    machine = testbed.start("storm", [f"file:path={image}"], arguments, com1=True)
+    for _ in range(4):
+        machine.wait_for_requests(OPERATIONS[cpu] // 4)
+        machine.fault("kill")
+        machine.wait_for("recovered")
+    verdict = machine.guest().wait()
+    log = verdict.storm
+    agree(log, verdict.output.encode(), image, tmp_path / "storm.com1.log")
+    assert len(machine.outages) == 4
+    assert verdict.io_errors == 0
     assert len(log.gaps) == log.result["gaps"] >= 1
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from protos import core_pb2 as core
 from splitvisor.checks import powercut
 from splitvisor.checks.console import check_console
 from splitvisor.checks.storm import parse
 from splitvisor.checks.workload import Kind
-from tests.end_to_end.storms import agree, kill_until_the_end, machine_file, wait_for
+from tests.end_to_end.storms import agree
 
 MIB = 8
 ENTRIES = """[splitvisor.drivers]
@@ -77,7 +78,7 @@ def test_errors_are_counted_where_they_may_happen(splitvisor, guest, disk, wrong
 
 
 def test_a_driver_that_keeps_writes_to_itself_is_caught_when_killed(
-    splitvisor, guest, disk, tmp_path, wrong_drivers
+    splitvisor, guest, disk, testbed, wrong_drivers
 ):
     """And only then: while it lives nothing is wrong with it."""
     image = disk(MIB)
@@ -86,29 +87,24 @@ def test_a_driver_that_keeps_writes_to_itself_is_caught_when_killed(
     with image.open("r+b") as file:
         file.truncate(0)
         file.truncate(MIB << 20)
-    arguments = "seconds=60 flush=0"
-    file = machine_file(tmp_path, guest, "auto", f"cached:path={image}", arguments)
-    with splitvisor.start("up", file) as process:
-        process.until("guest storm: started")
-        kill_until_the_end(splitvisor, process)
-        assert splitvisor("stop")[0] == 0
-        process.end()
-    log = parse((tmp_path / "storm.log").read_text())
-    assert log.verdict.startswith("FAIL LBA ")
+    machine = testbed.start("storm", [f"cached:path={image}"], "seconds=60 flush=0")
+    guest = machine.guest()
+    while guest.status().state != core.GUEST_ENDED:
+        machine.fault("kill")
+        machine.wait_for("recovered")
+    assert guest.wait().storm.verdict.startswith("FAIL LBA ")
 
 
 @pytest.mark.parametrize(("driver", "right"), [("logstructured", True), ("early", False)])
 def test_the_loss_of_power_shows_who_flushes_too_late(
-    splitvisor, guest, disk, tmp_path, wrong_drivers, driver, right
+    testbed, disk, tmp_path, wrong_drivers, driver, right
 ):
     image = disk(1)
-    file = machine_file(tmp_path, guest, "auto", f"{driver}:path={image}", "seconds=0 hz=1G")
-    with splitvisor.start("up", file) as process:
-        process.until("guest storm: started")
-        wait_for(tmp_path / "storm.log", "storm: flushed 20 ")
-        assert splitvisor("stop")[0] == 0
-        process.end()
-    said = (tmp_path / "storm.log").read_bytes()
+    machine = testbed.start("storm", [f"{driver}:path={image}"], "seconds=0 hz=1G")
+    guest = machine.guest()
+    guest.says("storm: flushed 20 ")
+    machine.cut_power()
+    said = guest.output().encode()
     log = parse(said.decode())
     assert log.durable > 20 * 250
     assert check_console(said, log.workload, stopped=True).agrees
