@@ -2,12 +2,14 @@
 
 import pytest
 
+from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.inflight import InflightLog
 from microhypervisor.memory.window import GrantWindow
 from microhypervisor.virtio.virtqueue import Virtqueue
 from service_os.models import block
 from service_os.models.block import BlockModel
+from service_os.models.uart import UartModel
 from sessions.dialogue import Dialogue
 from splitvisor.supervisor.recovery import Recovery, State
 from tests.simulation import Violation, run
@@ -23,6 +25,7 @@ _other = BlockModel._other
 _replay = Dialogue._replay
 _lose_active = Recovery._lose_active
 _blame = Recovery._blame
+_restore = UartModel._restore
 
 
 def any_epoch(device, message, epoch, window):
@@ -108,6 +111,15 @@ def somebody_else_is_blamed(recovery, device):
     _blame(recovery, "g/entropy0" if device != "g/entropy0" else "g/console0")
 
 
+def collected_twice(device):
+    pass
+
+
+def scratch_is_not_handed_over(model, state):
+    _restore(model, state)
+    model._scr = 0
+
+
 PLANTED = [
     (ServedDevice, "accept", any_epoch),
     (InflightLog, "find", any_generation),
@@ -127,6 +139,8 @@ PLANTED = [
     (Recovery, "_lose_active", connected_before_reaped),
     (Recovery, "_lose_standby", lost_standbys_are_kept),
     (Recovery, "_blame", somebody_else_is_blamed),
+    (PortDevice, "_forget_fresh", collected_twice),
+    (UartModel, "_restore", scratch_is_not_handed_over),
 ]
 
 
