@@ -1,7 +1,7 @@
 """What a service OS's keeper asks of the core.
 
-Answers may take as long as service OSes take to open their devices; what makes no progress is the
-watchdog's business, and the deadlines here only end what nobody else would.
+A service OS that does not open its devices in time is stuck, and that is found here: the deadline
+is shorter than the core's, which would give the device up and leave the process be.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import trio
 from protos import core_pb2 as core
 from splitvisor.supervisor import rpc
 
-CONNECT_DEADLINE = 30.0  # seconds
-PREPARE_DEADLINE = 10.0
+OPEN_DEADLINE = 8.0  # seconds; the core's is 10
+REPLAY_DEADLINE = 120.0  # for devices one by one, each with its replay
 FAIL_DEADLINE = 10.0
 RELEASE_PATIENCE = 5.0  # for what is in flight
 RELEASE_MARGIN = 5.0  # for the drivers to close on top of it, and for the answer
@@ -66,15 +66,14 @@ class CoreCalls:
     async def prepare(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
         """See Calls."""
         reply: core.ConnectReply = await self._ask(
-            self._stub.PrepareService, endpoint, PREPARE_DEADLINE
+            self._stub.PrepareService, endpoint, OPEN_DEADLINE
         )
         return reply
 
     async def connect(self, endpoint: core.ServiceEndpoint) -> core.ConnectReply:
         """See Calls."""
-        reply: core.ConnectReply = await self._ask(
-            self._stub.ConnectService, endpoint, CONNECT_DEADLINE
-        )
+        deadline = REPLAY_DEADLINE if endpoint.one_by_one else OPEN_DEADLINE
+        reply: core.ConnectReply = await self._ask(self._stub.ConnectService, endpoint, deadline)
         return reply
 
     async def release(self, service: str) -> None:
