@@ -32,7 +32,7 @@ def console() -> Console:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """All fields by name; an enum in lower case, without what all its names begin with.
+    """All fields by name; an enum in lower case, without the word that its names begin with.
 
     (GUEST_RUNNING: running.) What is optional and not there is None.
     """
@@ -187,5 +187,4 @@ def _plain_value(field: Any, value: Any) -> Any:
 def _enum_names(enum: Any) -> dict[int, str]:
     names = {number: value.name.lower() for number, value in enum.values_by_number.items()}
     prefix = names[0].partition("_")[0] + "_"
-    shared = all(name.startswith(prefix) for name in names.values())
-    return {number: name.removeprefix(prefix * shared) for number, name in names.items()}
+    return {number: name.removeprefix(prefix) for number, name in names.items()}

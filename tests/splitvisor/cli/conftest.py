@@ -42,7 +42,7 @@ class Operator(operator_grpc.OperatorServicer):
 
     def UpgradeService(self, request, context):
         self._note(request, context)
-        self.upgraded.wait()
+        self.upgraded.wait(5)  # seconds: a client that says nothing is not waited for
         return operator.UpgradeReply(pid=9, epoch=3, pause_ms=12.34)
 
     def ReleaseDevice(self, request, context):
