@@ -6,13 +6,16 @@ keeping drivers out of the core.
 """
 
 from collections.abc import Iterator
+from time import monotonic_ns
 
 from protos.io_pb2 import CoreMessage, ServiceMessage
 from service_os.models.base import Immediate
 from service_os.window import Window
 
-# The first completions of a long batch leave after so many bytes, while the rest is still executed.
+# The first completions of a long batch leave after so many bytes, or so much time, while the rest is
+# still executed: a slow medium makes progress that the core can see.
 REPLY_BYTES = 1 << 20
+REPLY_NS = 10_000_000
 
 
 def answer(
@@ -28,6 +31,7 @@ def answer(
         reply = ServiceMessage()
         reply.completions.epoch = epoch
         add = reply.completions.completions.add
+        late = monotonic_ns() + REPLY_NS
         room = REPLY_BYTES
         for request in requests:
             readable, writable = areas(request)
@@ -36,11 +40,12 @@ def answer(
             if request.inlined:
                 done.payload = bytes(writable[:written])
             room -= request.readable + written
-            if room <= 0:
+            if room <= 0 or monotonic_ns() > late:
                 yield reply
                 reply = ServiceMessage()
                 reply.completions.epoch = epoch
                 add = reply.completions.completions.add
+                late = monotonic_ns() + REPLY_NS
                 room = REPLY_BYTES
         if reply.completions.completions:
             yield reply

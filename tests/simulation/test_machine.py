@@ -13,6 +13,7 @@ from tests.simulation import Report, Violation
 from tests.simulation.faults import STEPS as FAULTS
 from tests.simulation.guests import STEPS as GUESTS
 from tests.simulation.progress import STEPS as PROGRESS
+from tests.simulation.run import NEVER
 from tests.simulation.world import World
 
 CHOICES = st.binary(max_size=12)  # what is open in a step or some; 0 when there are no more
@@ -63,6 +64,7 @@ class Machine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def unchanged(monkeypatch):
     monkeypatch.setattr(immediate, "REPLY_BYTES", immediate.REPLY_BYTES)
+    monkeypatch.setattr(immediate, "REPLY_NS", NEVER)
 
 
 def test_no_schedule_breaks_a_promise():
