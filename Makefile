@@ -30,7 +30,7 @@ protos/.generated: $(PROTOS) $(VENV)/.ready
 guests:  ## the bare-metal guests, into build/guests
 	@$(MAKE) --no-print-directory -C guests
 
-run: setup  ## the main job, live: guests on a real disk, the service OS killed in the middle
+run: setup  ## the main job, live: guests on a real disk, the service OS killed twice and stopped once
 	@$(BIN)/splitvisor demo
 
 test: setup lint types imports  ## everything that CI checks
@@ -52,8 +52,9 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-cache
 
-bench: setup  ## the figures, in some four minutes: disks, scheduling, and policies in virtual time
+bench: setup  ## the figures, in some ten minutes: disks, recovery, QEMU beside it, scheduling
 	@$(BIN)/python -m benchmarks.quick
+	@$(BIN)/python -m benchmarks.recovery
 	@$(BIN)/python -m benchmarks.sched
 	@$(BIN)/python -m benchmarks.simulated
 

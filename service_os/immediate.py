@@ -12,8 +12,8 @@ from protos.io_pb2 import CoreMessage, ServiceMessage
 from service_os.models.base import Immediate
 from service_os.window import Window
 
-# The first completions of a long batch leave after so many bytes, or so much time, while the rest is
-# still executed: a slow medium makes progress that the core can see.
+# The first completions of a long batch leave after so many bytes, or so much time, while the rest
+# is still executed: the progress of a slow medium can be seen.
 REPLY_BYTES = 1 << 20
 REPLY_NS = 10_000_000
 

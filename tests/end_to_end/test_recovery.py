@@ -99,7 +99,7 @@ def test_a_death_in_the_middle_of_a_recovery(bed, disk, point):
     machine.fault("kill", at=point, device="disk0", standby=True)
     machine.fault("kill", at="after-receive", device="disk0")  # so that there is something to do
     outage = recovered(machine)
-    assert machine.service().deaths == 2
+    assert machine.service().deaths == 2, machine.story.text()
     assert outage.requests > 0
 
 
