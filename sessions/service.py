@@ -123,8 +123,10 @@ class Service:
             if endpoint.one_by_one:
                 return self._in_turn(wanted, endpoint)
             warm_first = sorted(wanted, key=lambda a: a.standby is None)
-            begun = [self._promote(a, endpoint) for a in warm_first]
-            return [(session.device, session.wait_attached()) for session in begun], ""
+            begun = [(a, a.standing_by, self._promote(a, endpoint)) for a in warm_first]
+            return [
+                (a.device, self._outcome(a, session, warm, endpoint)) for a, warm, session in begun
+            ], ""
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
@@ -223,10 +225,23 @@ class Service:
             if ready.begin():
                 return ready
             ready.close()
+        return self._afresh(a, endpoint)
+
+    def _afresh(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
         session = a.active = self._make(a.device, endpoint)
         session.begin()
         session.start()
         return session
+
+    def _outcome(
+        self, a: Attachment, session: Session, warm: bool, endpoint: core_pb2.ServiceEndpoint
+    ) -> PeerFault | None:
+        """Whether it attached; what was opened long ago and fails to begin is opened anew, once."""
+        problem = session.wait_attached()
+        if problem and warm and problem.refusal is not Refusal.NOT_CONNECTED:
+            session.close()
+            problem = self._afresh(a, endpoint).wait_attached()
+        return problem
 
     def _in_turn(
         self, wanted: list[Attachment], endpoint: core_pb2.ServiceEndpoint

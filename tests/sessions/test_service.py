@@ -222,3 +222,23 @@ def test_an_incarnation_that_says_something_else_is_a_problem_of_that_device(ser
     assert said["disk0"] == guilty == ""
     assert "not what the guest has seen before" in said["disk1"]
     assert services.directory.attachments[1].active.phase is Phase.OVER
+
+
+def test_a_standby_that_fails_to_begin_with_a_device_opens_it_anew(services):
+    disk = services.disk("disk0")
+    services.how[2] = {"answer": "its driver looks again and does not like what it sees"}
+    assert services.prepare(2) == [""]
+    services.how[2] = {}
+    services.die(1)
+    (attached, _) = services.connect(2)
+    assert [problem for _, problem in attached] == [None]
+    assert services.directory.epoch_of(disk.device) == 2
+
+
+def test_but_only_once(services):
+    services.disk("disk0")
+    services.how[2] = {"answer": "it never likes it"}
+    assert services.prepare(2) == [""]
+    services.die(1)
+    ((_, problem),) = services.connect(2)[0]
+    assert str(problem) == "it never likes it"
