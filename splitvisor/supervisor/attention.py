@@ -14,8 +14,8 @@ import trio
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.child import Child
 from splitvisor.supervisor.core_calls import Calls
-from splitvisor.supervisor.threads import threads_of
-from splitvisor.supervisor.watchdog import Watchdog
+from splitvisor.supervisor.threads import pressure, threads_of
+from splitvisor.supervisor.watchdog import Sight, Watchdog
 
 
 class Attention:
@@ -48,9 +48,9 @@ class Attention:
 
     def stalled(self, device: str, ms: int) -> str:
         """A device (guest/device) completes nothing, the core tells; why that is death, or ""."""
-        now = time.monotonic_ns()
         service, core = threads_of(self._child.pid), threads_of(self._calls.pid())
-        return self._watchdog.stalled(device, ms, now, service, core)
+        sight = Sight(time.monotonic_ns(), service, core, pressure())
+        return self._watchdog.stalled(device, ms, sight)
 
     async def confirm(self, device: str, ms: int, why: str) -> None:
         """Take it for dead if the device still completes nothing: the event may be an old one."""

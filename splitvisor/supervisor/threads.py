@@ -39,6 +39,18 @@ def threads_of(pid: int) -> dict[int, Thread]:
     return found
 
 
+def pressure() -> int:
+    """Nanoseconds, since the host started, in which somebody waited for a processor.
+
+    0 for ever where the kernel does not keep account of that (Documentation/accounting/psi).
+    """
+    try:
+        some = _read("/proc/pressure/cpu").split(b"\n", 1)[0]
+    except OSError:
+        return 0
+    return int(some.rpartition(b"total=")[2]) * 1000
+
+
 def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -7,7 +7,9 @@ not count; neither does waiting for a disk, for up to 30 seconds. Whoever had it
 of chances and completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin).
 
 Threads of the core count as well, for what they have not yet taken in looks like what was never
-completed; but only those that want little: a vCPU that computes is what others wait for. Pure.
+completed; but only those that want little: a vCPU that computes is what others wait for. And while
+the whole host is overloaded (pressure stall information), where threads also wait long for each
+other, five times the patience has to pass. Pure.
 """
 
 from dataclasses import dataclass
@@ -16,8 +18,20 @@ from splitvisor.supervisor.threads import Thread, Threads
 
 MS = 1_000_000
 DISK_PATIENCE_MS = 30_000
+OVERLOAD_FACTOR = 5
+_OVERLOAD = 0.75  # of the time somebody waited for a processor
 _EXCUSE = 0.25  # of the time; who was kept from running for less had time enough
 _MODEST = 0.25  # of the time: what a thread of the core computes at most that is no vCPU
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is seen at one moment; times are nanoseconds."""
+
+    now: int
+    service: Threads
+    core: Threads
+    pressure: int = 0
 
 
 @dataclass(slots=True)
@@ -25,27 +39,38 @@ class Stall:
     """One device that completes nothing, from the first time that the core tells of it."""
 
     half_ms: int  # of the patience of this device
-    since: int  # nanoseconds, of the first look
-    service: Threads
-    core: Threads
+    first: Sight
     last_ms: int
 
-    def verdict(self, ms: int, now: int, service: Threads, core: Threads) -> str:
-        """Why the process is stuck after so many milliseconds without a completion, or "".
-
-        `now` and the threads' times are nanoseconds.
-        """
+    def verdict(self, ms: int, sight: Sight) -> str:
+        """Why the process is stuck after so many milliseconds without a completion, or ""."""
         self.last_ms = ms
+        service = sight.service
         if service and all(thread.state in "Tt" for thread in service.values()):
             return f"nothing completed for {ms} ms: all its threads are stopped"
-        elapsed = now - self.since
         if ms < DISK_PATIENCE_MS:
             if any(thread.state == "D" for thread in service.values()):
                 return ""
-            kept = max(deprived(self.service, service, elapsed), _core_deprived(self, core, now))
-            if kept > _EXCUSE * elapsed and ms - kept / MS < 2 * self.half_ms:
+            if self._is_kept(ms, sight):
                 return ""
         return f"nothing completed for {ms} ms"
+
+    def _is_kept(self, ms: int, sight: Sight) -> bool:
+        """Whether the host, and not the process, is to blame so far."""
+        elapsed, patience_ms = sight.now - self.first.now, 2 * self.half_ms
+        overloaded = sight.pressure - self.first.pressure > _OVERLOAD * elapsed
+        if overloaded and ms < OVERLOAD_FACTOR * patience_ms:
+            return True
+        modest = {
+            i: thread
+            for i, thread in sight.core.items()
+            if i in self.first.core and thread.run - self.first.core[i].run <= _MODEST * elapsed
+        }
+        kept = max(
+            deprived(self.first.service, sight.service, elapsed),
+            deprived(self.first.core, modest, elapsed),
+        )
+        return kept > _EXCUSE * elapsed and ms - kept / MS < patience_ms
 
 
 def deprived(before: Threads, after: Threads, elapsed: int) -> int:
@@ -61,27 +86,17 @@ def _wait(before: Thread | None, after: Thread, elapsed: int) -> int:
     return min(max(waited, 0), elapsed)
 
 
-def _core_deprived(stall: Stall, core: Threads, now: int) -> int:
-    elapsed = now - stall.since
-    modest = {
-        i: thread
-        for i, thread in core.items()
-        if i in stall.core and thread.run - stall.core[i].run <= _MODEST * elapsed
-    }
-    return deprived(stall.core, modest, elapsed)
-
-
 class Watchdog:
     """The stalls of one incarnation's devices."""
 
     def __init__(self) -> None:
         self._stalls: dict[str, Stall] = {}
 
-    def stalled(self, device: str, ms: int, now: int, service: Threads, core: Threads) -> str:
+    def stalled(self, device: str, ms: int, sight: Sight) -> str:
         """A device has completed nothing for so long: why the process is stuck, or ""."""
         stall = self._stalls.get(device)
         if stall is None or ms <= stall.last_ms:  # something was completed in between
-            self._stalls[device] = Stall(ms, now, service, core, ms)
+            self._stalls[device] = Stall(ms, sight, ms)
             return ""
-        why = stall.verdict(ms, now, service, core)
+        why = stall.verdict(ms, sight)
         return why and f"{device}: {why}"

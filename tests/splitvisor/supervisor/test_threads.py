@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from splitvisor.supervisor.threads import threads_of
+from splitvisor.supervisor.threads import pressure, threads_of
 
 
 def test_a_thread_that_computes_and_one_that_sleeps():
@@ -31,3 +31,7 @@ def test_a_thread_that_computes_and_one_that_sleeps():
 
 def test_a_process_that_is_gone_has_none():
     assert threads_of(2**22 + 1) == {}
+
+
+def test_pressure_only_grows():
+    assert 0 <= pressure() <= pressure()

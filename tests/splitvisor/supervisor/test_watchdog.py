@@ -3,7 +3,7 @@
 import pytest
 
 from splitvisor.supervisor.threads import Thread
-from splitvisor.supervisor.watchdog import DISK_PATIENCE_MS, MS, Watchdog
+from splitvisor.supervisor.watchdog import DISK_PATIENCE_MS, MS, OVERLOAD_FACTOR, Sight, Watchdog
 
 HALF = 50  # ms; of a patience of 100
 START = 1_000_000 * MS
@@ -15,12 +15,15 @@ def threads(state, run_ms, delay_ms):
     return {7: Thread(state, (100 + run_ms) * MS, delay_ms * MS), 8: Thread("S", 5, 5)}
 
 
-def judge(service, core=None, ms=2 * HALF, after=HALF):
+def judge(service, core=None, ms=2 * HALF, after=HALF, pressure=0.0):
+    """The verdict after a first look `after` ms ago; `pressure` is a share of that time."""
     watchdog = Watchdog()
     core_before = {1: Thread("S", 0, 0), 2: Thread("R", 0, 0)}
-    assert not watchdog.stalled("web/disk0", HALF, START, threads("S", 0, 0), core_before)
+    first = Sight(START, threads("S", 0, 0), core_before)
+    assert not watchdog.stalled("web/disk0", HALF, first)
     now = START + after * MS
-    return watchdog.stalled("web/disk0", ms, now, service, core or core_before | IDLE)
+    sight = Sight(now, service, core or core_before | IDLE, int(pressure * after * MS))
+    return watchdog.stalled("web/disk0", ms, sight)
 
 
 QUIET = {1: Thread("S", 0, 0), 2: Thread("R", HALF * MS, 0)}  # 2 is a vCPU
@@ -75,18 +78,27 @@ def test_vcpus_that_compute_and_wait_for_each_other_are_none():
     assert judge(threads("S", 0, 0), busy)
 
 
-CORE = {1: Thread("S", 0, 0)}
+def test_on_an_overloaded_host_the_patience_is_five_times_as_long():
+    idle = threads("S", 0, 0)
+    longer = 2 * HALF * OVERLOAD_FACTOR
+    assert judge(idle, QUIET, ms=longer - 1, pressure=0.9) == ""
+    assert judge(idle, QUIET, ms=longer, pressure=0.9)
+    assert judge(idle, QUIET, pressure=0.5)
+
+
+def look(after_ms):
+    return Sight(START + after_ms * MS, threads("S", 0, 0), {1: Thread("S", 0, 0)})
 
 
 def test_a_completion_in_between_begins_anew():
-    watchdog, idle = Watchdog(), threads("S", 0, 0)
-    assert not watchdog.stalled("web/disk0", HALF, START, idle, CORE)
-    assert not watchdog.stalled("web/disk0", HALF, START + 500 * MS, idle, CORE)
-    assert watchdog.stalled("web/disk0", 2 * HALF, START + 550 * MS, idle, CORE)
+    watchdog = Watchdog()
+    assert not watchdog.stalled("web/disk0", HALF, look(0))
+    assert not watchdog.stalled("web/disk0", HALF, look(500))
+    assert watchdog.stalled("web/disk0", 2 * HALF, look(550))
 
 
 def test_devices_are_judged_apart():
-    watchdog, idle = Watchdog(), threads("S", 0, 0)
-    assert not watchdog.stalled("web/disk0", HALF, START, idle, CORE)
-    assert not watchdog.stalled("web/disk1", 2 * HALF, START, idle, CORE)
-    assert watchdog.stalled("web/disk0", 2 * HALF, START + HALF * MS, idle, CORE)
+    watchdog = Watchdog()
+    assert not watchdog.stalled("web/disk0", HALF, look(0))
+    assert not watchdog.stalled("web/disk1", 2 * HALF, look(0))
+    assert watchdog.stalled("web/disk0", 2 * HALF, look(HALF))
