@@ -31,6 +31,7 @@ class Incarnation:
     delay: int = 0  # after its death
     devices: int = 0
     problems: tuple[str, ...] = ()
+    last_attach: int = 0
     last_replay: int = 0
     attached: set[str] = field(default_factory=set)
     replayed: set[str] = field(default_factory=set)

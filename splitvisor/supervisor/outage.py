@@ -120,11 +120,15 @@ class History:
         if outage is not None and outage.promoted and not outage.first_completion:
             outage.first_completion = now
 
-    def end(self, replayed: int) -> Outage | None:
-        """All is replayed since `replayed`; the outage, if there was one."""
+    def end(self, attached: int, replayed: int) -> Outage | None:
+        """All is attached and replayed since then, as the core says; the outage, if there was one.
+
+        A moment of 0 is not known. The core knows when it attached better than who heard of it.
+        """
         outage, self.outage = self.outage, None
         if outage is None:
             return None
+        outage.attached = attached or outage.attached
         outage.replayed = max(replayed, outage.attached)
         if outage.planned:
             self.upgrades += 1

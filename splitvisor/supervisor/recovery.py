@@ -199,7 +199,7 @@ class Recovery:
         self.state, active.since, active.finished = State.SERVING, self._now, True
         self.quarantine.all_replayed()
         self._refill_at = self._now + FIRST_REFILL * first
-        outage = self.history.end(active.last_replay)
+        outage = self.history.end(active.last_attach, active.last_replay)
         if outage is None:
             return
         told = (active.pid, active.epoch, active.devices, active.problems, outage)
@@ -312,8 +312,9 @@ class Recovery:
         if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
         match event:
-            case steps.DeviceAttached(_, device):
+            case steps.DeviceAttached(_, device, at):
                 active.attached.add(device)
+                active.last_attach = max(active.last_attach, at)
             case steps.DeviceReplayed(_, device, count, at):
                 self.quarantine.replayed(device)
                 self.history.replayed(count)

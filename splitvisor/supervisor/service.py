@@ -115,7 +115,7 @@ class ServiceKeeper:
             case core.EVENT_GUEST_DESTROYED:
                 self.feed(steps.GuestGone(event.guest))
             case core.EVENT_DEVICE_ATTACHED:
-                self.feed(steps.DeviceAttached(epoch, device))
+                self.feed(steps.DeviceAttached(epoch, device, event.monotonic_ns))
             case core.EVENT_DEVICE_REPLAYED:
                 replayed = (epoch, device, event.count, event.monotonic_ns)
                 self.feed(steps.DeviceReplayed(*replayed))

@@ -99,6 +99,7 @@ class DeviceAttached:
 
     epoch: int
     device: str
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def recover(history, cause, start, length):
     history.promoted(start + 2, True)
     history.replayed(3)
     history.attached(start + length)
-    return history.end(start + length + 1)
+    return history.end(0, start + length + 1)
 
 
 def test_the_history_has_the_last_and_the_worst():
@@ -69,11 +69,19 @@ def test_a_pause_counts_as_an_upgrade_and_not_among_the_outages():
     history = History()
     history.begin("planned", 1, planned=True)
     history.attached(MS)
-    assert history.end(0).replayed == MS
+    assert history.end(0, 0).replayed == MS
     assert (history.recoveries, history.upgrades, history.worst_ms) == (0, 1, 0)
     history.begin("planned", 1, planned=True)
     history.unplanned()
     history.attached(MS)
-    history.end(0)
+    history.end(0, 0)
     assert (history.recoveries, history.upgrades) == (1, 1)
-    assert history.end(0) is None
+    assert history.end(0, 0) is None
+
+
+def test_the_cores_moments_count():
+    history = History()
+    history.begin("died", 10)
+    history.attached(50)
+    outage = history.end(20, 30)
+    assert (outage.attached, outage.replayed) == (20, 30)
