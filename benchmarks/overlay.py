@@ -1,0 +1,37 @@
+"""Which gap that a guest saw belongs to which outage, though the two clocks begin apart."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from splitvisor.checks.storm import Gap
+from splitvisor.supervisor.outage import Outage
+
+
+def laid_over(gaps: Sequence[Gap], outages: Sequence[Outage]) -> list[float]:
+    """Milliseconds of the gap around each outage; 0 where the guest saw none.
+
+    Every gap is tried as that of the first outage; the shift of the clocks at which most outages
+    have a gap around them is the right one.
+    """
+    ends = [gap.ended_ms for gap in gaps]
+    middles = [(outage.detected + outage.first_completion) / 2e6 for outage in outages]
+    found: list[float] = [0.0] * len(middles)
+    for gap in gaps:
+        shift = middles[0] - (gap.ended_ms - gap.microseconds / 2000)
+        tried = [_around(gaps, ends, middle - shift) for middle in middles]
+        if _hits(tried) > _hits(found):
+            found = tried
+    return found
+
+
+def _around(gaps: Sequence[Gap], ends: Sequence[int], when: float) -> float:
+    """Milliseconds of the gap at that time, 0 if there is none."""
+    place = bisect_left(ends, when)
+    if place == len(gaps):
+        return 0.0
+    length = gaps[place].microseconds / 1000
+    return length if gaps[place].ended_ms - length <= when else 0.0
+
+
+def _hits(lengths: Sequence[float]) -> tuple[int, float]:
+    return sum(length > 0 for length in lengths), sum(lengths)
