@@ -1,0 +1,18 @@
+"""All planted bugs, by the part of recovery that they are in."""
+
+from tests.sensitivity.bugs import accept, dialogue, inflight, models, recovery, rings
+from tests.sensitivity.plant import Bug
+
+BUGS: tuple[Bug, ...] = (
+    *inflight.BUGS,
+    *accept.BUGS,
+    *rings.BUGS,
+    *dialogue.BUGS,
+    *models.BUGS,
+    *recovery.BUGS,
+)
+
+
+def find(name: str) -> Bug:
+    """The bug of that name."""
+    return next(bug for bug in BUGS if bug.name == name)
