@@ -10,16 +10,17 @@ from splitvisor.supervisor.outage import Outage
 def laid_over(gaps: Sequence[Gap], outages: Sequence[Outage]) -> list[float]:
     """Milliseconds of the gap around each outage; 0 where the guest saw none.
 
-    Every gap is tried as that of the first outage; the shift of the clocks at which most outages
-    have a gap around them is the right one.
+    Every gap is tried as that of the first outage; the shift of the clocks at which the outages are
+    best filled by the gaps around them is the right one.
     """
     ends = [gap.ended_ms for gap in gaps]
     middles = [(outage.detected + outage.first_completion) / 2e6 for outage in outages]
+    lasted = [(outage.first_completion - outage.detected) / 1e6 for outage in outages]
     found: list[float] = [0.0] * len(middles)
     for gap in gaps:
         shift = middles[0] - (gap.ended_ms - gap.microseconds / 2000)
         tried = [_around(gaps, ends, middle - shift) for middle in middles]
-        if _hits(tried) > _hits(found):
+        if _filled(tried, lasted) > _filled(found, lasted):
             found = tried
     return found
 
@@ -33,5 +34,5 @@ def _around(gaps: Sequence[Gap], ends: Sequence[int], when: float) -> float:
     return length if gaps[place].ended_ms - length <= when else 0.0
 
 
-def _hits(lengths: Sequence[float]) -> tuple[int, float]:
-    return sum(length > 0 for length in lengths), sum(lengths)
+def _filled(gaps: Sequence[float], outages: Sequence[float]) -> float:
+    return sum(min(gap / outage, 1) for gap, outage in zip(gaps, outages, strict=True))

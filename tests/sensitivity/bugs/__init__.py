@@ -1,6 +1,15 @@
 """All planted bugs, by the part of recovery that they are in."""
 
-from tests.sensitivity.bugs import accept, dialogue, inflight, models, recovery, rings
+from tests.sensitivity.bugs import (
+    accept,
+    dialogue,
+    drivers,
+    inflight,
+    keeping,
+    models,
+    recovery,
+    rings,
+)
 from tests.sensitivity.plant import Bug
 
 BUGS: tuple[Bug, ...] = (
@@ -10,6 +19,8 @@ BUGS: tuple[Bug, ...] = (
     *dialogue.BUGS,
     *models.BUGS,
     *recovery.BUGS,
+    *drivers.BUGS,
+    *keeping.BUGS,
 )
 
 
