@@ -98,8 +98,7 @@ class Progress:
             over = whole.look(passed_ns, True, 0, BEGIN_PATIENCE_MS)
             text = "it has begun and is not attached"
         else:
-            serves = phase is Phase.ATTACHED and not device.held
-            busy, patience_ms = serves and device.owes(), device.patience_ms
+            busy, patience_ms = phase is Phase.ATTACHED and device.owes(), device.patience_ms
             over = whole.look(passed_ns, busy, device.log.answered, patience_ms)
             oldest = device.oldest() if busy else None
             if single.look(passed_ns, oldest is not None, oldest or 0, OVERTAKEN * patience_ms):

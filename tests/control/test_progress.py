@@ -123,12 +123,20 @@ def test_parked_requests_may_wait(watched):
     assert watched.look(100) == []
 
 
-def test_a_held_device_does_not_stall_nor_one_that_fails_or_that_nobody_serves(watched):
+def test_a_device_stalls_that_is_held_until_it_has_answered(watched):
+    watched.disk.submit(0)
+    requests = watched.service.take_batch()
+    watched.disk.device.hold(True)
+    assert watched.look(6) == [(50, 1, "")]
+    watched.service.complete(*requests)
+    watched.disk.done()
+    watched.disk.submit(1)
+    assert watched.look(100) == []
+
+
+def test_a_device_does_not_stall_that_fails_or_that_nobody_serves(watched):
     watched.disk.submit(0)
     watched.service.take_batch()
-    watched.disk.device.hold(True)
-    assert watched.look(100) == []
-    watched.disk.device.hold(False)
     assert watched.look(6) == [(50, 1, "")]
     watched.services.die(1)
     watched.services.next(pb.EVENT_DEVICE_LOST)
