@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 
 import grpc
-import trio
 
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.child import Child
@@ -29,13 +28,6 @@ class Attention:
         self._calls = calls
         self._feed = feed
         self._watchdog = Watchdog()
-
-    async def watch(self, stops: bool) -> None:
-        """Until it is dead, or stopped if that matters."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._await_death)
-            if stops:
-                nursery.start_soon(self._await_stop)
 
     def look(self) -> None:
         """Whether it is dead, now and not when its pidfd's turn comes."""
@@ -61,13 +53,16 @@ class Attention:
         if still:
             self._lost(why)
 
-    async def _await_death(self) -> None:
+    async def await_death(self) -> None:
+        """Until it is dead, however it is told first."""
         await self._child.died()
         self._lost("")
 
-    async def _await_stop(self) -> None:
+    async def await_stop(self) -> None:
+        """Until it is stopped, or dead, which is another one's to tell."""
         await self._child.stopped()
-        self._lost("stopped")
+        if not self._child.exiting():
+            self._lost("stopped")
 
     def _lost(self, why: str) -> None:
         dead = self._child.status is not None or self._child.exiting()

@@ -1,8 +1,7 @@
 """Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-Everything here is a task of its own, so that nothing waits for anything but what it needs: while
-one incarnation is buried the next one may come up. From a death to the core's hearing of the next
-incarnation nothing is read, written or reported.
+Everything here is a task of its own: while one incarnation is buried the next one may come up. From
+a death to the core's hearing of the next incarnation nothing is read, written or reported.
 """
 
 import os
@@ -98,8 +97,8 @@ class ServiceKeeper:
         now = time.monotonic_ns()
         for action in self.machine.handle(event, now):
             self._begin(action)
-        deadline = self.machine.deadline
-        seconds = float("inf") if deadline is None else max(deadline - now, 0) / 1e9
+        due = self.machine.deadline
+        seconds = float("inf") if due is None else max(due - now, 0) / 1e9
         self._alarm.deadline = trio.current_time() + seconds
         changed, self._changed = self._changed, trio.Event()
         changed.set()
@@ -157,9 +156,8 @@ class ServiceKeeper:
         if ended.outage is None:
             raise UserError(f"service OS {self.name} is not upgraded: {ended.problem}")
         epoch, process = self.incarnation()
-        reply = operator.UpgradeReply(pid=process.child.pid, epoch=epoch)
-        reply.pause_ms = ended.outage.total_ms
-        return reply
+        pause_ms = ended.outage.total_ms
+        return operator.UpgradeReply(pid=process.child.pid, epoch=epoch, pause_ms=pause_ms)
 
     def quarantined(self) -> Mapping[str, str]:
         """The devices that are kept away from it, with the reasons."""
@@ -293,14 +291,18 @@ class ServiceKeeper:
     async def _bring_up(self, epoch: int) -> None:
         process = self._processes[epoch]
         with process.waiting():
-            try:
-                await process.child.ready(START_DEADLINE)
-                await self._lasting.arm(process.endpoint)
-            except (StartError, UserError) as error:
-                self.feed(steps.Lost(epoch, str(error)))
-                return
-            self.feed(steps.Started(epoch, process.child.pid))
-            await process.attention.watch(stops=self.settings.watchdog)
+            async with trio.open_nursery() as nursery:
+                if self.settings.watchdog:
+                    nursery.start_soon(process.attention.await_stop)
+                try:
+                    await process.child.ready(START_DEADLINE)
+                    await self._lasting.arm(process.endpoint)
+                except (StartError, UserError) as error:
+                    self.feed(steps.Lost(epoch, str(error)))
+                else:
+                    self.feed(steps.Started(epoch, process.child.pid))
+                    await process.attention.await_death()
+                nursery.cancel_scope.cancel()
 
     async def _prepare(self, epoch: int) -> None:
         process = self._processes[epoch]

@@ -219,6 +219,15 @@ async def test_a_standby_that_is_stopped_is_replaced(lab):
     assert lab.keeper.status().deaths == 0
 
 
+async def test_so_is_one_that_is_stopped_while_it_starts(lab):
+    while not (pid := lab.keeper.status().standby.pid):
+        await trio.sleep(0)
+    os.kill(pid, signal.SIGSTOP)
+    lost = await lab.until(events.ServiceStandbyLost)
+    assert (lost.epoch, lost.why) == (2, "stopped")
+    assert (await lab.until(events.ServiceStandsBy)).epoch == 3
+
+
 @cold
 async def test_a_stream_that_breaks_is_a_death(lab):
     lab.core_tells(core.EVENT_DEVICE_LOST, 1, text="it said nonsense")
