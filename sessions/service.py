@@ -122,7 +122,8 @@ class Service:
                 self._leave(a, epoch, a in wanted)
             if endpoint.one_by_one:
                 return self._in_turn(wanted, endpoint)
-            warm_first = sorted(wanted, key=lambda a: a.standby is None)
+            # Those first whose guests wait; what has to be opened would hold the others up.
+            warm_first = sorted(wanted, key=lambda a: (a.standby is None, not a.device.owes()))
             begun = [(a, a.standing_by, self._promote(a, endpoint)) for a in warm_first]
             return [
                 (a.device, self._outcome(a, session, warm, endpoint)) for a, warm, session in begun

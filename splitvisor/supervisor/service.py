@@ -376,7 +376,7 @@ class ServiceKeeper:
     def _report_now(self) -> None:
         while self._untold:
             event, now = self._untold.popleft()
-            if isinstance(event, events.ServicePromoted):
+            if isinstance(event, events.ServiceStandsBy | events.ServicePromoted):
                 urgency.prompt(event.pid)
             self._report(event, now)
 

@@ -3,8 +3,8 @@
 Linux (EEVDF, since 6.12) lets a thread that wakes take the processor at once from one whose slice
 is longer, as a vCPU's is. Whoever stands between a guest and its devices, and whoever has to notice
 a death, is `prompt`. A standby that comes up takes a tenth of a second of a processor that nobody
-waits for: it is `patient`, and preempts nobody, until it takes over. None of it needs privileges;
-a host that does not know of slices is just less punctual.
+waits for: it is `patient`, and preempts nobody, until it is ready or has to take over before that.
+None of it needs privileges; a host that does not know of slices is just less punctual.
 """
 
 import ctypes
