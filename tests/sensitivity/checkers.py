@@ -89,7 +89,7 @@ def find(scenario: str) -> Callable[[Path], str]:
 
 def run_tests(*nodes: str) -> str:
     """Pytest in a process of its own; what it says if a test fails."""
-    words = ["-q", "-x", "-p", "no:cacheprovider", "--no-header", *nodes]
+    words = ["-q", "-x", "--timeout", "5", "-p", "no:cacheprovider", "--no-header", *nodes]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         cwd=ROOT,

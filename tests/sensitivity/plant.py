@@ -6,6 +6,8 @@ machine (site/sitecustomize.py, which calls `plant` when the module has been imp
 does not fit the code any more is an error, not a bug that nobody finds.
 """
 
+import __future__
+
 import ast
 import importlib
 import os
@@ -97,7 +99,8 @@ def _changed(bug: Bug, module: ModuleType, owner: Any, function: str) -> Any:
     # Within a function whose argument is what `super()` looks for in a method's closure.
     whole = f"def made(__class__):\n{textwrap.indent(text, '    ')}\n    return {name}\n"
     made: dict[str, Any] = {}
-    exec(compile(whole, f"<planted bug {bug.name}>", "exec"), vars(module), made)
+    flags = __future__.annotations.compiler_flag  # names in annotations may be those of a class
+    exec(compile(whole, f"<planted bug {bug.name}>", "exec", flags), vars(module), made)
     return made["made"](owner)
 
 
