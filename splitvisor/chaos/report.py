@@ -23,7 +23,7 @@ def progress_line(plan: Plan, tally: Tally, now: Testimony, seconds: float) -> s
     words = [f"{seconds:7.1f} s", f"round {tally.rounds}", f"{recoveries:,} recoveries"]
     words.append(f"{rate:.2f} a second")
     if outages := [outage for _, outage in now.outages if not outage.planned]:
-        words.append(f"the last took {length_ms(outages[-1]):.1f} ms")
+        words.append(f"the last took {outages[-1].total_ms:.1f} ms")
     if plan.recoveries and rate:
         left = max(plan.recoveries - recoveries, 0) / rate
         words.append(f"{left / 60:.0f} min to go")
@@ -121,11 +121,6 @@ def plain(plan: Plan, tally: Tally) -> dict[str, Any]:
     }
 
 
-def length_ms(outage: Outage) -> float:
-    """From the order to kill, if that is known, to the end of the replay."""
-    return sum(outage.steps_ms().values())
-
-
 def three(times: Iterable[float]) -> tuple[float, float, float]:
     """Median, 99th percentile and maximum of at least one."""
     found = summarize(times)
@@ -136,7 +131,7 @@ def _by_kind(outages: Iterable[tuple[str, Outage]]) -> dict[str, dict[str, list[
     found: dict[str, dict[str, list[float]]] = {}
     for kind, outage in sorted(outages, key=lambda item: item[0]):
         steps = found.setdefault(kind, {step: [] for step in STEPS})
-        for step, time in {**outage.steps_ms(), "total": length_ms(outage)}.items():
+        for step, time in {**outage.steps_ms(), "total": outage.total_ms}.items():
             steps[step].append(time)
     return found
 

@@ -2,7 +2,7 @@
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from splitvisor.cli.outage_words import length_ms, steps_text
+from splitvisor.cli.outage_words import steps_text
 from splitvisor.supervisor import events
 from splitvisor.supervisor.messages import messages_of
 from splitvisor.supervisor.outage import of_message
@@ -119,7 +119,7 @@ def _service_words(event: operator.ServiceEvent) -> str:
         outage = of_message(event.outage)
         what = "pause" if outage.planned else "outage"
         done = f"has done what was in flight, {outage.requests} requests"
-        words = f"{done}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)})"
+        words = f"{done}: {what} of {outage.total_ms:.1f} ms ({steps_text(outage)})"
     else:
         words = _SERVICE_WORDS[event.kind].format(e=event)
     if event.text and event.kind in _EXCEPT:

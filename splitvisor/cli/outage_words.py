@@ -8,14 +8,9 @@ def outage_text(outage: Outage) -> str:
     cause, what = ("upgrade", "pause") if outage.planned else (outage.cause, "outage")
     by = "a standby" if outage.warm else "a fresh start"
     return (
-        f"{cause}: {what} of {length_ms(outage):.1f} ms ({steps_text(outage)}), "
+        f"{cause}: {what} of {outage.total_ms:.1f} ms ({steps_text(outage)}), "
         f"{outage.requests} requests replayed, by {by}"
     )
-
-
-def length_ms(outage: Outage) -> float:
-    """From the order to kill, or else from when it was noticed, to the end of its last step."""
-    return sum(outage.steps_ms().values())
 
 
 def steps_text(outage: Outage) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from splitvisor.cli.outage_words import first_completion_ms, length_ms
+from splitvisor.cli.outage_words import first_completion_ms
 from splitvisor.cli.render import table
 from splitvisor.supervisor.outage import Outage
 
@@ -46,7 +46,7 @@ def outages_table(recoveries: Iterable[Recovery]) -> Table:
             else outage.cause,
             recovery.strike.at if recovery.strike else "-",
             *(f"{steps[step]:.1f} ms" if step in steps else "-" for step in _STEPS),
-            f"{length_ms(outage):.1f} ms",
+            f"{outage.total_ms:.1f} ms",
             str(outage.requests),
             f"{recovery.pid}, {'a standby' if outage.warm else 'started anew'}",
         )
@@ -64,7 +64,7 @@ def plain(recovery: Recovery) -> dict[str, Any]:
         "replaced_by_pid": recovery.pid,
         "warm": outage.warm,
         "steps_ms": outage.steps_ms(),
-        "outage_ms": length_ms(outage),
+        "outage_ms": outage.total_ms,
         "first_completion_ms": first_completion_ms(outage),
         "replayed": outage.requests,
         "replayed_of_disk": recovery.disk_requests,

@@ -37,8 +37,8 @@ class Outage:
 
     @property
     def total_ms(self) -> float:
-        """From its beginning noticed to all devices attached again; 0 before that."""
-        return (self.attached - self.detected) / 1e6 if self.attached else 0.0
+        """From the order to kill, or else from when it was noticed, to the end of its last step."""
+        return sum(self.steps_ms().values())
 
     def steps_ms(self) -> dict[str, float]:
         """How long each step took, in order; detecting took time only if we know of the kill.

@@ -1,13 +1,15 @@
 """Outages and their history."""
 
+import pytest
+
 from splitvisor.supervisor.outage import History, Outage, of_message
 
 MS = 1_000_000
 
 
-def test_an_outage_is_counted_from_its_detection_to_all_attached():
+def test_an_outage_is_counted_from_its_detection_to_all_replayed():
     outage = Outage("x", 2 * MS, fenced=3 * MS, promoted=4 * MS, attached=9 * MS, replayed=12 * MS)
-    assert outage.total_ms == 7
+    assert outage.total_ms == 10
     steps = {"detect": 0, "fence": 1, "promote": 1, "attach": 5, "replay": 3}
     assert outage.steps_ms() == steps
 
@@ -39,9 +41,9 @@ def test_the_history_has_the_last_and_the_worst():
     history = History()
     assert recover(history, "died", 10 * MS, 5 * MS).cause == "died by signal 9"
     last = recover(history, "stopped", 100 * MS, 2 * MS)
-    assert (history.recoveries, history.worst_ms) == (2, 5)
+    assert (history.recoveries, history.worst_ms) == (2, pytest.approx(5, abs=0.01))
     assert history.last == last
-    assert (last.cause, last.requests, last.total_ms) == ("stopped", 3, 2)
+    assert (last.cause, last.requests, last.total_ms) == ("stopped", 3, pytest.approx(2, abs=0.01))
     assert history.outage is None
 
 
