@@ -41,6 +41,7 @@ class Stall:
     half_ms: int  # of the patience of this device
     first: Sight
     last_ms: int
+    waited: bool  # for a disk, at the last look: since then it had that much less time
 
     def verdict(self, ms: int, sight: Sight) -> str:
         """Why the process is stuck after so many milliseconds without a completion, or ""."""
@@ -48,11 +49,10 @@ class Stall:
         service = sight.service
         if service and all(thread.state in "Tt" for thread in service.values()):
             return f"nothing completed for {ms} ms: all its threads are stopped"
-        if ms < DISK_PATIENCE_MS:
-            if any(thread.state == "D" for thread in service.values()):
-                return ""
-            if self._is_kept(ms, sight):
-                return ""
+        waited, self.waited = self.waited, waits_for_disk(service)
+        excused = self.waited or waited or self._is_kept(ms, sight)
+        if excused and ms < DISK_PATIENCE_MS:
+            return ""
         return f"nothing completed for {ms} ms"
 
     def _is_kept(self, ms: int, sight: Sight) -> bool:
@@ -71,6 +71,11 @@ class Stall:
             deprived(self.first.core, modest, elapsed),
         )
         return kept > _EXCUSE * elapsed and ms - kept / MS < patience_ms
+
+
+def waits_for_disk(threads: Threads) -> bool:
+    """Whether some thread sleeps where no signal wakes it."""
+    return any(thread.state == "D" for thread in threads.values())
 
 
 def deprived(before: Threads, after: Threads, elapsed: int) -> int:
@@ -96,7 +101,7 @@ class Watchdog:
         """A device has completed nothing for so long: why the process is stuck, or ""."""
         stall = self._stalls.get(device)
         if stall is None or ms <= stall.last_ms:  # something was completed in between
-            self._stalls[device] = Stall(ms, sight, ms)
+            self._stalls[device] = Stall(ms, sight, ms, waits_for_disk(sight.service))
             return ""
         why = stall.verdict(ms, sight)
         return why and f"{device}: {why}"

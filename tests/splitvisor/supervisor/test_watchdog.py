@@ -68,6 +68,15 @@ def test_a_disk_may_take_its_time_but_not_for_ever():
     assert judge(threads("D", 0, 0), QUIET, ms=DISK_PATIENCE_MS)
 
 
+def test_who_was_at_the_disk_at_the_last_look_had_less_time():
+    watchdog = Watchdog()
+    states = ["D", "S", "S"]  # it came back, and then did nothing
+    sights = [Sight(n * HALF * MS, threads(s, 0, 0), IDLE) for n, s in enumerate(states)]
+    said = [watchdog.stalled("g/d", (n + 1) * HALF, sight) for n, sight in enumerate(sights)]
+    assert said[:2] == ["", ""]
+    assert said[2]
+
+
 def test_a_core_that_is_kept_from_taking_answers_in_is_an_excuse():
     starved = {1: Thread("S", 2 * MS, 40 * MS), 2: Thread("R", HALF * MS, 0)}
     assert judge(threads("S", 0, 0), starved) == ""
