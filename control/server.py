@@ -39,6 +39,15 @@ Status = core_pb2.GuestStatus
 MAX_WATCHERS = 8  # each holds a thread
 THREADS = 16  # calls and watches at once
 MIN_ACCOUNTING_MS = 10  # between the accounts that a watcher asks for; each is a copy of them all
+# What a recovery goes through is told a moment later: each message costs processor time that guests
+# wait for just then. The event itself has the time at which it happened.
+CALM_NS = 5_000_000
+_CALM = (
+    core_pb2.EVENT_SERVICE_CONNECTED,
+    core_pb2.EVENT_DEVICE_ATTACHED,
+    core_pb2.EVENT_DEVICE_RESUMED,
+    core_pb2.EVENT_DEVICE_REPLAYED,
+)
 STOP_GRACE_S = 1.0  # for answers that are on their way
 
 _CODES = {
@@ -237,6 +246,8 @@ class Control(core_pb2_grpc.CoreServicer):
         due = time.monotonic() + (period or 0)
         for event in events:
             if event is not None:
+                if event.kind in _CALM:
+                    time.sleep(max(event.monotonic_ns + CALM_NS - time.monotonic_ns(), 0) / 1e9)
                 if event.kind == core_pb2.EVENT_GUEST_ENDED:
                     ended = [guest for guest in self.core.guests if guest.name == event.guest]
                     event.vcpus.extend(vcpu for guest in ended for vcpu in accounts(guest))
