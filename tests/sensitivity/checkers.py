@@ -8,7 +8,6 @@ has its own tests, which are run with the bug.
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +57,9 @@ class Machines(NamedTuple):
 
     def look(self, folder: Path) -> str:
         """What its judges say; nothing if they are content."""
-        return find(self.scenario)(folder)
+        from tests.sensitivity.machines import play
+
+        return play(self.scenario, folder)
 
 
 class Suite(NamedTuple):
@@ -78,13 +79,6 @@ class Suite(NamedTuple):
     def look(self) -> str:
         """What pytest says; nothing if the tests pass."""
         return run_tests(self.node)
-
-
-def find(scenario: str) -> Callable[[Path], str]:
-    """The scenario of that name."""
-    from tests.sensitivity import machines
-
-    return machines.SCENARIOS[scenario]
 
 
 def run_tests(*nodes: str) -> str:

@@ -23,7 +23,7 @@ BUGS = (
         "who completes nothing is replaced: instead who is alive is left alone",
         (Edit("control.progress", "Stall.look", "reached != self._reached", "True"),),
         Machines("hung"),
-        r"event recovered: not within",
+        r"a recovery: not within",
     ),
     Bug(
         "arrival-missed",
@@ -69,7 +69,14 @@ BUGS = (
     Bug(
         "failing-for-ever",
         "a device that failed in an outage works again after it: instead it goes on failing",
-        (Edit(SERVICE, "Service._leave", "if wanted or not a.failing:", "if not a.failing:"),),
+        (
+            Edit(
+                SERVICE,
+                "Service.connect",
+                "if a.name not in endpoint.withheld]",
+                "if not (a.failing or a.name in endpoint.withheld)]",
+            ),
+        ),
         Suite(
             "tests/sessions/test_service_failing.py::"
             "test_what_is_in_flight_and_what_comes_fails_until_somebody_serves",
