@@ -139,6 +139,6 @@ BUGS = (
             Edit(POWERCUT, "PowercutBlock.begin", "self._note(offset, length, at)", "pass"),
         ),
         Machines("power_cut"),
-        r"the guest says: FAIL|the disk after the loss of power: \d+ wrong",
+        r"the guest says: FAIL|the disk after the loss of power: .*(\d+ wrong|no record|CRC)",
     ),
 )
