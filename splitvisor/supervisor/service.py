@@ -381,14 +381,14 @@ class ServiceKeeper:
             self._report(event, now)
 
     async def _give_up(self, why: str) -> None:
-        self._tidy()
+        self._tidy(tell=False)  # `why` has its last words
         self._report_now()
         raise UserError(f"service OS {self.name} {why}")
 
-    def _tidy(self) -> None:
+    def _tidy(self, tell: bool = True) -> None:
         """Tell what the dead left on their standard error, and take their sockets away."""
         for process in self._buried:
-            for line in process.child.lines():
+            for line in process.child.lines() if tell else ():
                 self._tell(events.ServiceSaid(self.name, line))
             for path in (process.endpoint.address, process.endpoint.grant_address):
                 Path(path).unlink(missing_ok=True)

@@ -266,7 +266,7 @@ def test_events_are_followed_until_the_machine_ends(splitvisor, lab, guest):
             subprocess.Popen(command, **pipes) as unread,
             subprocess.Popen(command, **pipes) as read,
         ):
-            assert unread.stdout.readline().startswith(b"web/0: ended, run ")
+            assert unread.stdout.readline().partition(b" ")[2].startswith(b"web/0: ended, run ")
             unread.stdout.close()  # as `head -1` does
             assert unread.stderr.read() == b""
             assert read.stdout.readline()
