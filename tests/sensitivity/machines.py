@@ -18,7 +18,7 @@ from splitvisor.testing.machine import Machine
 from splitvisor.testing.testbed import Testbed
 
 MIB = 2
-LOAD = "seconds=1000000 depth=32 seed=5 uart=1 flush=64 lines=32 entropy=32"
+LOAD = "seconds=1000000 depth=32 seed=5 uart=1 flush=1024 lines=32 entropy=32"
 CUT = 5  # seed of what becomes of what was not flushed
 SOON = 10.0  # seconds for what takes a tenth of one on a quiet machine, or one
 LENT = Path(__file__).parent / "lent"
