@@ -61,7 +61,10 @@ def _image(remains: Remains, log: StormLog) -> Verdict:
 
 def _after_cut(remains: Remains, log: StormLog) -> Verdict:
     image = remains.image.with_suffix(".cut")
-    powercut.cut(remains.image, _log_of(remains.image), remains.cut or 0, image)
+    try:
+        powercut.cut(remains.image, _log_of(remains.image), remains.cut or 0, image)
+    except powercut.LogError as broken:
+        return Verdict(checked=1, wrong=1, problems=[str(broken)])
     return powercut.judge(image, log.workload, log.durable, log.durable + LATEST, log.failed)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from protos import core_pb2 as core
 from splitvisor.chaos.judgement import Remains, judge
 from splitvisor.chaos.plan import Disk
-from splitvisor.checks.powercut import LogError
 from splitvisor.testing.description import com1_log, console_log
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.machine import Machine
@@ -86,10 +85,7 @@ def play(scenario: str, folder: Path) -> str:
         *("storm", folder / console_log("storm"), folder / com1_log("storm")),
         *(folder / "disk.img", kind, False, CUT if kind is Disk.POWERCUT else None),
     )
-    try:
-        return "\n".join(judge(remains)[1]) or failure
-    except LogError as broken:
-        return f"the disk after the loss of power: {broken}"
+    return "\n".join(judge(remains)[1]) or failure
 
 
 def recover(machine: Machine, seconds: float = SOON) -> None:

@@ -123,3 +123,14 @@ def test_after_a_loss_of_power_what_was_flushed_is_there(remains, workload, said
         problems = judge(cut)[1]
         assert (problems == []) == well
         assert well or problems[0].startswith("web: the disk after the loss of power: ")
+
+
+def test_a_log_of_what_was_not_flushed_that_makes_no_sense_is_a_problem(
+    remains, workload, said, image
+):
+    path = image(blocks_after(workload, 500))
+    path.with_name("disk.img.log").write_bytes(bytes(100))
+    cut = remains(ended=False, disk=Disk.POWERCUT, image=path, cut=3)
+    cut.console.write_text("".join(said(workload, 6)[:-2]))
+    (problem,) = judge(cut)[1]
+    assert "no record 0 at byte 0" in problem
