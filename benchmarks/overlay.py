@@ -14,8 +14,10 @@ def laid_over(gaps: Sequence[Gap], outages: Sequence[Outage]) -> list[float]:
     best filled by the gaps around them is the right one.
     """
     ends = [gap.ended_ms for gap in gaps]
-    middles = [(outage.detected + outage.first_completion) / 2e6 for outage in outages]
-    lasted = [(outage.first_completion - outage.detected) / 1e6 for outage in outages]
+    # Where nothing was in flight, the first completion may come later than the event that tells.
+    until = [outage.first_completion or outage.attached for outage in outages]
+    middles = [(o.detected + end) / 2e6 for o, end in zip(outages, until, strict=True)]
+    lasted = [(end - o.detected) / 1e6 for o, end in zip(outages, until, strict=True)]
     found: list[float] = [0.0] * len(middles)
     for gap in gaps:
         shift = middles[0] - (gap.ended_ms - gap.microseconds / 2000)
