@@ -208,7 +208,8 @@ class Service:
     def _leave(self, a: Attachment, epoch: int, wanted: bool) -> None:
         """Close what is over with a new incarnation."""
         if wanted or not a.failing:
-            _close(a.active)
+            if a.active:
+                a.active.leave()
             a.active, a.failing = None, ""
         if a.standby and (a.standby.epoch < epoch or (a.standby.epoch == epoch and not wanted)):
             a.standby.close()

@@ -49,6 +49,7 @@ class Session:
             core_pb2.EVENT_DEVICE_ATTACHED: threading.Event(),
             core_pb2.EVENT_DEVICE_REPLAYED: threading.Event(),
         }
+        self._over = threading.Event()  # nobody touches the device any more
         self._awaited = True  # somebody waits until the device is open
         self._asked = self._closing = False
         self._sending = threading.Lock()
@@ -114,8 +115,14 @@ class Session:
         self.channel.close()
         self._wake()
 
-    def close(self) -> None:
+    def leave(self) -> None:
         """End the exchange and wait until nobody touches the device on its behalf."""
+        self.abort()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._over.wait()
+
+    def close(self) -> None:
+        """Leave, and wait until everything is given back."""
         self.abort()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
@@ -149,12 +156,12 @@ class Session:
         self._closing = True
         self.channel.close()
         self._wake()
-        with self._sending:
-            if self.dialogue.window:
-                self.dialogue.window.close()
-        phase = self.dialogue.close()
-        for step in self._steps.values():
+        with self._sending:  # from here on nobody sends
+            phase = self.dialogue.close()
+        for step in (*self._steps.values(), self._over):
             step.set()
+        if self.dialogue.window:
+            self.dialogue.window.close()  # which takes milliseconds: nobody waits for it
         expected = phase is not Phase.ATTACHED and (self.dialogue.wanted or self._awaited)
         if not self._asked and not expected:
             self._lost(self, str(problem))
