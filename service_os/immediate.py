@@ -13,9 +13,9 @@ from service_os.models.base import Immediate
 from service_os.window import Window
 
 # The first completions of a long batch leave after so many bytes, or so much time, while the rest
-# is still executed: the progress of a slow medium can be seen.
+# is still executed: the progress of a slow medium can be seen, well within a driver's patience.
 REPLY_BYTES = 1 << 20
-REPLY_NS = 10_000_000
+REPLY_NS = 50_000_000
 
 
 def answer(

@@ -73,4 +73,6 @@ def test_spinning_at_once_leaves_devices_served_slowly(subject, disk):
     stream = subject.incarnation.attach(disk.model, disk.spec)
     stream.next()
     stream.submit(*disk.batch(0))
-    assert len(stream.completions().completions) == 2
+    answered = 0
+    while answered < 2:  # in one reply, or one each
+        answered += len(stream.completions().completions)
