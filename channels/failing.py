@@ -35,16 +35,19 @@ class Failing:
     def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
         """See Channel."""
         for message in outgoing:
+            requests = message.begin.replay.requests or message.batch.requests
             answer = io_pb2.ServiceMessage()
             if message.HasField("attach"):
                 answer.opened.SetInParent()
-            elif message.HasField("begin"):
-                answer.attached.CopyFrom(self._description)
             elif message.HasField("reset"):
                 self._reset(answer.completions)
-            elif message.HasField("batch"):
-                for request in message.batch.requests:
-                    self._fail(request, answer.completions)
+            elif message.HasField("begin"):
+                answer.attached.CopyFrom(self._description)
+                if requests:
+                    yield answer
+                    answer = io_pb2.ServiceMessage()
+            for request in requests:
+                self._fail(request, answer.completions)
             yield answer
         raise ChannelClosed("closed")
 

@@ -4,7 +4,7 @@ import hmac
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class Sessions(DeviceIoServicer):
         key = attach.guest, attach.device
         self._enter(key)
         try:
-            yield from self._device(attach, self._windows, self._run_dir).serve(messages)
+            device = self._device(attach, self._windows, self._run_dir)
+            yield from device.serve(unfolded(messages))
         finally:
             with self._changed:
                 self._served.discard(key)
@@ -88,3 +89,14 @@ class Sessions(DeviceIoServicer):
                     f"{key[0]}/{key[1]} is still being served on another stream",
                 )
             self._served.add(key)
+
+
+def unfolded(messages: Iterable[CoreMessage]) -> Iterator[CoreMessage]:
+    """What came with Begin as if it had come by itself."""
+    for message in messages:
+        yield message
+        begin = message.begin
+        if begin.HasField("activate"):
+            yield CoreMessage(activate=begin.activate)
+        if begin.replay.requests:
+            yield CoreMessage(batch=begin.replay)

@@ -7,7 +7,7 @@ channel, with a thread for each direction; a simulator may do so in any order th
 ```
           heard opened          said Begin           heard attached
 OPENING ──────────────▶ OPENED ────────────▶ BEGUN ─────────────────▶ ATTACHED   OVER from each,
-   (standing by, until `begin` is called)                     replay, then live   by `close`
+   (standing by, until `begin` is called)  replay             then live           by `close`
 ```
 """
 
@@ -55,6 +55,8 @@ class Dialogue:
         self._happened = happened
         self._lock = threading.Lock()  # of `phase` and what decides on it
         self._wanted = self._begun = self._ended = self._resumed = False
+        self._alone = False
+        self._took_over = False  # the device's epoch is ours
         self._again = False  # another incarnation served the device before
         self._owed: list[InFlight] = []  # replayed requests that others wait for
         self._saying = self._say()
@@ -64,9 +66,13 @@ class Dialogue:
         """Whether `begin` was called."""
         return self._wanted
 
-    def begin(self) -> bool:
-        """Have this incarnation serve; whether that is still possible."""
+    def begin(self, alone: bool = False) -> bool:
+        """Have this incarnation serve; whether that is still possible.
+
+        `alone`: no other device begins or is replayed, for a death is to be laid to its cause.
+        """
         with self._lock:
+            self._alone = alone
             self._wanted = self.phase is not Phase.OVER
             return self._wanted
 
@@ -78,7 +84,7 @@ class Dialogue:
         """The stream is gone; how far it had come."""
         with self._lock:
             phase, self.phase = self.phase, Phase.OVER
-        if phase is Phase.ATTACHED:
+        if self._took_over:
             self.device.lost()
         return phase
 
@@ -132,17 +138,26 @@ class Dialogue:
         yield self._attach()
         while not self._wanted:
             yield None
-        with self._lock:
-            self._begun = True
-            if self.phase is Phase.OPENED:
-                self.phase = Phase.BEGUN
-        yield io_pb2.CoreMessage(begin=io_pb2.Begin(state=device.state))
+        begin = io_pb2.Begin(state=device.state)
+        if self._ahead():
+            activation, entries = self._take_over()
+            if activation:
+                begin.activate.CopyFrom(activation.activate)
+            with device.lock:
+                rest = self._fill(begin.replay, entries, replay=True)
+            yield io_pb2.CoreMessage(begin=begin)
+        else:
+            yield io_pb2.CoreMessage(begin=begin)
+            while self.phase is not Phase.ATTACHED:
+                yield None
+            activation, entries = self._take_over()
+            if activation:
+                yield activation
+            rest = entries
+        yield from self._batches(rest, replay=True)
         while self.phase is not Phase.ATTACHED:
             yield None
-        activation, entries = device.begin_epoch()
-        if activation:
-            yield activation
-        yield from self._replay(entries)
+        yield from self._await_replayed(entries)
         while not self._ended:
             if control := device.next_control():
                 yield control
@@ -152,10 +167,27 @@ class Dialogue:
                 yield None
         self.finished = True
 
-    def _replay(self, entries: list[InFlight]) -> Iterator[io_pb2.CoreMessage | None]:
+    def _ahead(self) -> bool:
+        """Begin is said now; whether what was in flight goes with it, which saves a round trip.
+
+        It cannot where the device is not known or not open yet, and is not to where a cause of
+        deaths is looked for: one in Begin must not look like one in the replay.
+        """
+        with self._lock:
+            self._begun = True
+            if self.phase is not Phase.OPENED:
+                return False
+            self.phase = Phase.BEGUN
+            return not self._alone and self.device.description() is not None
+
+    def _take_over(self) -> tuple[io_pb2.CoreMessage | None, list[InFlight]]:
+        activation, entries = self.device.begin_epoch()
+        self._took_over = True
+        self._owed = [entry for entry in entries if entry.queue not in self.device.parking]
+        return activation, entries
+
+    def _await_replayed(self, entries: list[InFlight]) -> Iterator[io_pb2.CoreMessage | None]:
         device = self.device
-        self._owed = [entry for entry in entries if entry.queue not in device.parking]
-        yield from self._batches(entries, replay=True)
         find = device.log.find
         while self._owed:
             self._owed = [e for e in self._owed if find(e.slot, e.generation)]
@@ -176,28 +208,26 @@ class Dialogue:
 
     def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:
         while entries:
-            message, entries = self._batch(entries, replay)
+            message = io_pb2.CoreMessage()
+            with self.device.lock:
+                entries = self._fill(message.batch, entries, replay)
             if message.batch.requests:
                 yield message
 
-    def _batch(
-        self, entries: list[InFlight], replay: bool
-    ) -> tuple[io_pb2.CoreMessage, list[InFlight]]:
-        """The first of these requests, and those that did not fit.
+    def _fill(self, batch: io_pb2.IoBatch, entries: list[InFlight], replay: bool) -> list[InFlight]:
+        """Put the first of these requests into a batch; those that did not fit.
 
         Under the lock, for a guest may reset the device at any time, and then its buffers are its
         own again: what is no longer in the log is not sent with whatever is there by now.
         """
-        message, inlined, device = io_pb2.CoreMessage(), 0, self.device
-        batch = message.batch
+        inlined, device = 0, self.device
         batch.epoch, batch.replay = self.epoch, replay
-        with device.lock:
-            for taken, entry in enumerate(entries, 1):
-                if device.log.settled or device.recall(entry):
-                    inlined += self._add(batch, entry)
-                if len(batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
-                    return message, entries[taken:]
-        return message, []
+        for taken, entry in enumerate(entries, 1):
+            if device.log.settled or device.recall(entry):
+                inlined += self._add(batch, entry)
+            if len(batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
+                return entries[taken:]
+        return []
 
     def _add(self, batch: io_pb2.IoBatch, entry: InFlight) -> int:
         """Put a request into a batch, its payload where it belongs; returns the bytes inlined.

@@ -224,14 +224,14 @@ class Service:
         ready = a.standby
         if ready and ready.epoch == endpoint.epoch:
             a.active, a.standby = ready, None
-            if ready.begin():
+            if ready.begin(endpoint.one_by_one):
                 return ready
             ready.close()
         return self._afresh(a, endpoint)
 
     def _afresh(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
         session = a.active = self._make(a.device, endpoint)
-        session.begin()
+        session.begin(endpoint.one_by_one)
         session.start()
         return session
 

@@ -18,6 +18,8 @@ from protos import core_pb2, io_pb2
 from sessions.channel import Channel
 from sessions.dialogue import Dialogue, Kind, Phase
 
+UNMAP_S = 0.1  # after the end: unmapping stops all threads for 2 ms, and a recovery needs them
+
 
 class Session:
     """`lost` hears of an end that nobody asked or waited for; `happened` of each step before.
@@ -50,6 +52,7 @@ class Session:
             core_pb2.EVENT_DEVICE_REPLAYED: threading.Event(),
         }
         self._over = threading.Event()  # nobody touches the device any more
+        self._given_back = threading.Event()  # somebody waits for that
         self._awaited = True  # somebody waits until the device is open
         self._asked = self._closing = False
         self._sending = threading.Lock()
@@ -72,9 +75,9 @@ class Session:
         else:
             self._thread.start()
 
-    def begin(self) -> bool:
+    def begin(self, alone: bool = False) -> bool:
         """Have this incarnation serve the device, as soon as it is open; False if it is over."""
-        possible = self.dialogue.begin()
+        possible = self.dialogue.begin(alone)
         self._begin.set()
         return possible
 
@@ -124,6 +127,7 @@ class Session:
     def close(self) -> None:
         """Leave, and wait until everything is given back."""
         self.abort()
+        self._given_back.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -160,11 +164,12 @@ class Session:
             phase = self.dialogue.close()
         for step in (*self._steps.values(), self._over):
             step.set()
-        if self.dialogue.window:
-            self.dialogue.window.close()  # which takes milliseconds: nobody waits for it
         expected = phase is not Phase.ATTACHED and (self.dialogue.wanted or self._awaited)
         if not self._asked and not expected:
             self._lost(self, str(problem))
+        if self.dialogue.window:
+            self._given_back.wait(UNMAP_S)
+            self.dialogue.window.close()
 
     def _wake(self) -> None:
         """Have the sending thread look; whoever else waits for the doorbell looks in vain."""

@@ -47,6 +47,7 @@ class Child:
         self.log = log
         self.status: int | None = None  # as of waitpid, once reaped
         self._process = process
+        self._status = 0  # of the child, while its group is reaped
         self._ready = ready
         self._burial = trio.Lock()
         self._pidfd = os.pidfd_open(process.pid)
@@ -108,13 +109,17 @@ class Child:
             async with self._burial:
                 if self.status is not None:
                     return
-                with suppress(ProcessLookupError):  # dead before it had a group of its own
-                    os.killpg(self.pid, signal.SIGKILL)
-                self.kill()
+                self._kill_group()
                 await self.died()
-                await self._reap_group()
-                os.close(self._pidfd)
-                os.close(self._ready)
+                while not self._reap():
+                    await trio.to_thread.run_sync(_wait_for_group, self.pid)
+
+    def bury_at_once(self) -> bool:
+        """Do so if nothing of it lives; whether it is buried."""
+        if self.status is None and not self._burial.locked() and self.exiting():
+            self._kill_group()
+            return self._reap()
+        return self.status is not None
 
     async def end(self, patience: trio.CancelScope) -> None:
         """SIGTERM, wait while `patience` lasts, then bury."""
@@ -149,17 +154,25 @@ class Child:
         line = self.last_line()
         return f": {line}" if line else ""
 
-    async def _reap_group(self) -> None:
-        while True:
-            try:
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError):  # dead before it had a group of its own
+            os.killpg(self.pid, signal.SIGKILL)
+        self.kill()
+
+    def _reap(self) -> bool:
+        """What is dead of the group; whether that was the rest of it."""
+        with suppress(ChildProcessError):
+            while True:
                 pid, status = os.waitpid(-self.pid, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == self.pid:
-                self.status = status
-                self._process.returncode = os.waitstatus_to_exitcode(status)
-            elif pid == 0:
-                await trio.to_thread.run_sync(_wait_for_group, self.pid)
+                if pid == 0:
+                    return False
+                if pid == self.pid:
+                    self._status = status
+        self.status = self._status
+        self._process.returncode = os.waitstatus_to_exitcode(self._status)
+        os.close(self._pidfd)
+        os.close(self._ready)
+        return True
 
 
 def spawn(

@@ -4,8 +4,6 @@ Everything here is a task of its own: while one incarnation is buried the next o
 a death to the core's hearing of the next incarnation nothing is read, written or reported.
 """
 
-import os
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -22,12 +20,11 @@ from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import events, faults, steps, urgency
 from splitvisor.supervisor.attention import Attention
-from splitvisor.supervisor.child import StartError, Stdio, spawn
+from splitvisor.supervisor.child import StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, reason_of
 from splitvisor.supervisor.outage_policies import OutagePolicies
-from splitvisor.supervisor.plan import child_environment
-from splitvisor.supervisor.process import Process
+from splitvisor.supervisor.process import Process, launch
 from splitvisor.supervisor.recovery import SERVES, Recovery, State
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service_status import status_of
@@ -60,6 +57,7 @@ class ServiceKeeper:
         self._report = report  # with the time, in nanoseconds
         self._untold: deque[tuple[events.ServiceEvent, int]] = deque()
         self._to_tell = trio.Event()
+        self._heard: deque[steps.Event] = deque()
         self._processes: dict[int, Process] = {}
         self._buried: list[Process] = []  # whose logs and sockets are still there
         self._nursery: trio.Nursery | None = None
@@ -94,9 +92,14 @@ class ServiceKeeper:
         """Tell the machine, and begin what it says."""
         if self._ending or self._nursery is None:
             return
-        now = time.monotonic_ns()
-        for action in self.machine.handle(event, now):
-            self._begin(action)
+        self._heard.append(event)
+        if len(self._heard) > 1:
+            return  # what is begun below has led to it: its turn comes
+        while self._heard:
+            now = time.monotonic_ns()
+            for action in self.machine.handle(self._heard[0], now):
+                self._begin(action)
+            self._heard.popleft()
         due = self.machine.deadline
         seconds = float("inf") if due is None else max(due - now, 0) / 1e9
         self._alarm.deadline = trio.current_time() + seconds
@@ -252,7 +255,11 @@ class ServiceKeeper:
                     urgency.patient(self._processes[epoch].child.pid)
                 start(self._bring_up, epoch)
             case steps.Fence(epoch):
-                start(self._fence, epoch)
+                self._processes[epoch].give_up()
+                if self._processes[epoch].child.bury_at_once():
+                    self._fenced(epoch)
+                else:
+                    start(self._fence, epoch)
             case steps.Prepare(epoch):
                 start(self._prepare, epoch)
             case steps.Connect(epoch, one_by_one, withheld):
@@ -272,19 +279,9 @@ class ServiceKeeper:
                 start(self._give_up, why)
 
     def _spawn(self, epoch: int) -> Process:
-        listen, grants = self._directory.service_sockets(self.name, epoch)
-        token = secrets.token_hex(16)
-        arguments = ["--name", self.name, "--epoch", str(epoch)]
-        arguments += ["--listen", str(listen), "--grants", str(grants)]
-        if self.settings.failpoints:
-            arguments.append("--failpoints")
-        log = self._directory.log(f"{self.name}.{epoch}")
-        child = spawn("service_os", arguments, log, self._stdio, child_environment(token))
-        if self._cpus:
-            with suppress(OSError):  # it has died already, or the host took the CPUs away
-                os.sched_setaffinity(child.pid, self._cpus)
-        endpoint = core.ServiceEndpoint(name=self.name, epoch=epoch, token=token)
-        endpoint.address, endpoint.grant_address = str(listen), str(grants)
+        child, endpoint = launch(
+            self.name, epoch, self._directory, self._stdio, self.settings.failpoints, self._cpus
+        )
         attention = Attention(epoch, child, self._calls, self.feed)
         return Process(child, endpoint, attention, time.monotonic())
 
@@ -343,11 +340,12 @@ class ServiceKeeper:
             await self._calls.fail(self.name, [device], reason)
 
     async def _fence(self, epoch: int) -> None:
-        process = self._processes[epoch]
-        process.give_up()
-        await process.child.bury()
+        await self._processes[epoch].child.bury()
+        self._fenced(epoch)
+
+    def _fenced(self, epoch: int) -> None:
+        process = self._processes.pop(epoch)
         process.call.deadline = trio.current_time() + ANSWER_AFTER_DEATH
-        del self._processes[epoch]
         self._buried.append(process)
         child = process.child
         for other in list(self._processes.values()):

@@ -54,6 +54,17 @@ def test_it_says_of_the_device_what_was_said_before(device):
     assert device.description() == now
 
 
+def test_what_comes_with_begin_is_failed(device):
+    failing(device, b"\1")
+    channel = Failing(device, ENDPOINT, EventLog())
+    replay = io_pb2.IoBatch(requests=[io_pb2.Request(slot=5, generation=2, writable=1)])
+    begin = io_pb2.CoreMessage(begin=io_pb2.Begin(replay=replay))
+    stream = channel.exchange(iter([begin]))
+    assert next(stream).HasField("attached")
+    (done,) = next(stream).completions.completions
+    assert (done.slot, done.generation, done.payload) == (5, 2, b"\1")
+
+
 @pytest.mark.parametrize(
     ("failure", "writable", "written"),
     [

@@ -9,7 +9,7 @@ import termios
 import grpc
 import pytest
 
-from protos.io_pb2 import CoreMessage, Request, Reset
+from protos.io_pb2 import Activate, Begin, CoreMessage, IoBatch, Request, Reset
 
 
 def transmit(slot, data):
@@ -85,6 +85,17 @@ def test_a_log_begins_where_the_one_before_it_ended(start, tmp_path):
     heir.submit(transmit(0, b"now\n"))
     heir.completions()
     assert log.read_bytes() == b"meanwhile\nnow\n"
+
+
+def test_what_comes_with_begin_is_done_after_attached(start, tmp_path):
+    log = tmp_path / "console.log"
+    heir = start().stand_by("console", f"log:path={log}")
+    heir.opened()
+    replay = IoBatch(epoch=heir.epoch, replay=True, requests=[transmit(0, b"again\n")])
+    heir.send(CoreMessage(begin=Begin(activate=Activate(), replay=replay)))
+    assert heir.next().HasField("attached")
+    heir.completions()
+    assert log.read_bytes() == b"again\n"
 
 
 def test_a_standby_that_is_never_needed_closes_its_driver(start, image):

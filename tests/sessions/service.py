@@ -99,6 +99,10 @@ class ScriptedService:
                     self.say(attached=self._answer)  # which copies it
                 elif self._answer:
                     self._outbox.put(self._answer)
+                if message.begin.HasField("activate"):
+                    self._inbox.put(io_pb2.CoreMessage(activate=message.begin.activate))
+                if message.begin.replay.requests:
+                    self._inbox.put(io_pb2.CoreMessage(batch=message.begin.replay))
             else:
                 self._inbox.put(message)
         self.ended.set()

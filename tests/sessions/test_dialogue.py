@@ -98,6 +98,56 @@ def test_begin_may_be_said_before_it_is_opened(talk):
     assert dialogue.phase is Phase.BEGUN
 
 
+@pytest.fixture
+def owing(talk):
+    """An incarnation has gone with two requests; the next has opened the device."""
+    first = talk.attach()
+    talk.rig.start()
+    talk.rig.submit(0, 1)
+    talk.said()
+    first.close()
+    talk.next(epoch=2)
+    talk.said()
+    talk.dialogue.heard(OPENED)
+    return talk
+
+
+def test_what_was_in_flight_goes_with_begin_and_nothing_new_before_attached(owing):
+    dialogue = owing.dialogue
+    dialogue.begin()
+    begin = dialogue.next_message().begin
+    assert begin.HasField("activate")
+    assert (begin.replay.epoch, begin.replay.replay) == (2, True)
+    assert [r.slot for r in begin.replay.requests] == [0, 1]
+    owing.rig.submit(2)
+    assert owing.said() == []
+    dialogue.heard(ATTACHED)
+    assert owing.said() == []
+    dialogue.heard(completions(*begin.replay.requests, epoch=2))
+    assert owing.said() == ["batch"]
+    assert [r.slot for r in owing.batch.requests] == [2]
+
+
+def test_what_goes_with_begin_is_not_answered_before_attached(owing):
+    owing.dialogue.begin()
+    begin = owing.dialogue.next_message().begin
+    with pytest.raises(PeerFault, match="before it attached"):
+        owing.dialogue.heard(completions(*begin.replay.requests, epoch=2))
+    assert owing.device.served
+    owing.dialogue.close()
+    assert not owing.device.served
+
+
+def test_one_that_begins_alone_attaches_first(owing):
+    owing.dialogue.begin(alone=True)
+    begin = owing.dialogue.next_message().begin
+    assert not begin.HasField("activate")
+    assert not begin.replay.requests
+    assert owing.said() == []
+    owing.dialogue.heard(ATTACHED)
+    assert owing.said() == ["activate", "batch"]
+
+
 @pytest.mark.parametrize("message", [ATTACHED, completions(), CONFIG_CHANGE])
 @pytest.mark.parametrize("begun", [False, True])
 def test_before_it_is_opened_nothing_else_is_believed(talk, message, begun):

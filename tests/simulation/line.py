@@ -14,6 +14,7 @@ from microhypervisor.errors import PeerFault
 from microhypervisor.inflight import InFlight
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
+from service_os.session import unfolded
 from service_os.window import Window
 from sessions.dialogue import Dialogue, Phase
 from tests.simulation.service import Process, Stream
@@ -103,17 +104,18 @@ class Line:
             return None
         self.awake = True
         if not self.stream.broken:
-            self.stream.inbox.append(message)
+            self.stream.inbox.extend(unfolded([message]))
         if message.HasField("begin"):
             self.core.begins(self)
-        if message.HasField("batch"):
+            self._check_batch(message.begin.replay)
+        elif message.HasField("batch"):
             self._check_batch(message.batch)
         self.said = str(message.WhichOneof("body"))
         return self.said
 
     def _check_batch(self, batch: io_pb2.IoBatch) -> None:
         """Nothing new before all is done again that was in flight and does not park."""
-        if batch.replay:
+        if batch.replay or not batch.requests:
             find, parking = self.port.served.log.find, self.port.served.parking
             entries = [find(r.slot, r.generation) for r in batch.requests]
             self._again += [e for e in entries if e is not None and e.queue not in parking]

@@ -22,7 +22,7 @@ _begin_epoch = InflightLog.begin_epoch
 _push = Virtqueue.push
 _execute = BlockModel.execute
 _other = BlockModel._other
-_replay = Dialogue._replay
+_await_replayed = Dialogue._await_replayed
 _lose_active = Recovery._lose_active
 _blame = Recovery._blame
 _restore = UartModel._restore
@@ -91,9 +91,8 @@ def flush_is_early(model, kind, *rest):
 
 
 def new_before_replayed(dialogue, entries):
-    for message in _replay(dialogue, entries):
-        yield message
-        dialogue._owed = []
+    dialogue._owed = []
+    yield from _await_replayed(dialogue, entries)
 
 
 def connected_before_reaped(recovery, why, dead):
@@ -135,7 +134,7 @@ PLANTED = [
     (ServedDevice, "accept", state_is_not_kept),
     (BlockModel, "execute", one_byte_too_few),
     (BlockModel, "_other", flush_is_early),
-    (Dialogue, "_replay", new_before_replayed),
+    (Dialogue, "_await_replayed", new_before_replayed),
     (Recovery, "_lose_active", connected_before_reaped),
     (Recovery, "_lose_standby", lost_standbys_are_kept),
     (Recovery, "_blame", somebody_else_is_blamed),

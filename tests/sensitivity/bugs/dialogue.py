@@ -10,7 +10,7 @@ BUGS = (
     Bug(
         "new-before-replay",
         "nothing new before all is done again: instead it follows the replay at once",
-        (Edit(DIALOGUE, "Dialogue._replay", "while self._owed:", "while False:"),),
+        (Edit(DIALOGUE, "Dialogue._await_replayed", "while self._owed:", "while False:"),),
         Simulator(),
         EARLY,
     ),
@@ -34,7 +34,7 @@ BUGS = (
         (
             Edit(
                 DIALOGUE,
-                "Dialogue._batch",
+                "Dialogue._fill",
                 "device.log.settled or device.recall(entry)",
                 "True",
             ),
@@ -49,8 +49,8 @@ BUGS = (
             Edit(
                 DIALOGUE,
                 "Dialogue._say",
-                "begin=io_pb2.Begin(state=device.state)",
-                "begin=io_pb2.Begin()",
+                "io_pb2.Begin(state=device.state)",
+                "io_pb2.Begin()",
             ),
         ),
         Simulator(),
@@ -62,10 +62,9 @@ BUGS = (
         (
             Edit(
                 DIALOGUE,
-                "Dialogue._replay",
-                "yield from self._batches(entries, replay=True)",
-                "yield from self._batches(\n"
-                "        entries + entries[-1:] if self.window else entries, replay=True)",
+                "Dialogue._take_over",
+                "return activation, entries",
+                "return activation, entries + (entries[-1:] if self.window else [])",
             ),
         ),
         Simulator(),

@@ -12,8 +12,8 @@ BUGS = (
         "leader-alone-killed",
         "the whole process group is killed and reaped: instead its leader alone",
         (
-            Edit(CHILD, "Child.bury", "os.killpg(self.pid, signal.SIGKILL)", "pass"),
-            Edit(CHILD, "Child._reap_group", "os.waitpid(-self.pid,", "os.waitpid(self.pid,"),
+            Edit(CHILD, "Child._kill_group", "os.killpg(self.pid, signal.SIGKILL)", "pass"),
+            Edit(CHILD, "Child._reap", "os.waitpid(-self.pid,", "os.waitpid(self.pid,"),
         ),
         Machines("helped"),
         r"the guest says: FAIL .*|the disk: \d+ wrong|left over: process",
