@@ -2,16 +2,20 @@
 
 The guest storm keeps 32 requests in flight and tells every time in which none completed for 2 ms.
 Its clock begins somewhere on the supervisor's, so the gaps are laid over the outages where most of
-them meet; what a blow cost is the gap around its outage. The steps are the supervisor's own times.
+them meet; what a blow cost is the gap around its outage. Signals come from here, as they would from
+the kernel: an order through the supervisor would be work for it in the middle of what is measured.
+The steps are the supervisor's own times, from the moment of the signal.
 """
 
+import os
 import random
+import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import qemu_peer
@@ -32,7 +36,7 @@ LOAD = 10  # seconds of each run for throughput
 REST = 120.0  # seconds for the guest to read everything back
 FOR_EVER = 1_000_000  # seconds; ended by the machine's end
 
-Blow = Callable[[Machine], object]
+Blow = Callable[[Machine, int], object]  # given the pid of the service OS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,17 @@ def storm(seconds: int, *, standby: bool = True, failpoints: bool = False) -> It
 def strike(count: int, blow: Blow, *, standby: bool = True, failpoints: bool = False) -> Seen:
     """So many blows, one after the other, each when all is well again."""
     luck = random.Random(SEED)
+    struck = []
     with storm(FOR_EVER, standby=standby, failpoints=failpoints) as machine:
         for _ in range(count):
             machine.wait_for_standby()
+            pid = machine.service().pid
             time.sleep(luck.uniform(*APART))
-            blow(machine)
+            struck.append(time.monotonic_ns())
+            blow(machine, pid)
             machine.wait_for("recovered")
         machine.wait_for_requests(1000)
-        outages = machine.outages
+        outages = [replace(o, killed=at) for o, at in zip(machine.outages, struck, strict=True)]
         output = machine.guest().output()
     log = parse(output)
     assert log is not None
@@ -106,15 +113,18 @@ def show(what: str, seen: Seen, limits: dict[str, float]) -> None:
 
 
 def main() -> None:
-    def kill(machine: Machine) -> object:
-        return machine.fault("kill")
+    def kill(_: Machine, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+
+    def stop(_: Machine, pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
 
     show("SIGKILL, standby, depth 32", strike(KILLS, kill), {"p50": 10, "p99": 25, "max": 50})
     show("SIGKILL, cold", strike(COLD_KILLS, kill, standby=False), {"p99": 250})
-    show("SIGSTOP, standby", strike(STOPS, lambda m: m.fault("stop")), {"p99": 30})
+    show("SIGSTOP, standby", strike(STOPS, stop), {"p99": 30})
     for action in ("hang", "spin"):
 
-        def stick(machine: Machine, action: str = action) -> object:
+        def stick(machine: Machine, _: int, action: str = action) -> object:
             return machine.fault(action, at="before-execute", device="disk0")
 
         seen = strike(HANGS, stick, failpoints=True)
