@@ -7,14 +7,18 @@ lives, unless it turns out to be dying already.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import grpc
+import trio
 
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.child import Child
 from splitvisor.supervisor.core_calls import Calls
 from splitvisor.supervisor.threads import pressure, threads_of
-from splitvisor.supervisor.watchdog import Sight, Watchdog
+from splitvisor.supervisor.watchdog import MS, Sight, Watchdog
+
+GLANCE_NS = 5 * MS
 
 
 class Attention:
@@ -44,14 +48,22 @@ class Attention:
         sight = Sight(time.monotonic_ns(), service, core, pressure())
         return self._watchdog.stalled(device, ms, sight)
 
-    async def confirm(self, device: str, ms: int, why: str) -> None:
-        """Take it for dead if the device still completes nothing: the event may be an old one."""
-        try:
-            still = await self._calls.stalled_ms(device) >= ms
-        except grpc.RpcError:
-            return  # another event comes
-        if still:
-            self._lost(why)
+    async def follow_up(self, device: str, ms: int, why: str) -> None:
+        """What the core told of is judged by now: `why` it is dead, or nothing yet.
+
+        Without, look whether somebody is at the disk, until about the time that it tells more. Take
+        it for dead only if the device still completes nothing: what was told may be an old story.
+        """
+        if not why:
+            for _ in range(ms * MS // GLANCE_NS):
+                await trio.sleep(GLANCE_NS / 1e9)
+                if not (threads := threads_of(self._child.pid)):
+                    return
+                self._watchdog.glance(device, threads)
+            return
+        with suppress(grpc.RpcError):  # another event comes
+            if await self._calls.stalled_ms(device) >= ms:
+                self._lost(why)
 
     async def await_death(self) -> None:
         """Until it is dead, however it is told first."""

@@ -129,9 +129,8 @@ class ServiceKeeper:
                 process.attention.stream_broke(event.text)
             case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
                 why = process.attention.stalled(device, event.count)
-                if why and self._nursery is not None:
-                    confirm = process.attention.confirm
-                    self._nursery.start_soon(confirm, device, event.count, why)
+                if self._nursery is not None:
+                    self._nursery.start_soon(process.attention.follow_up, device, event.count, why)
 
     def kill(self) -> tuple[int, int]:
         """SIGKILL the incarnation that serves; its pid and epoch. UserError if it is dead."""

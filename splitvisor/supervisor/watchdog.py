@@ -3,7 +3,8 @@
 The core tells at each half of a device's patience for how long requests have waited there with
 nothing completed. The first time the threads are looked at, and from the second on they are judged
 by what they did since: time in which a thread wanted to run and was not let is the host's, and does
-not count; neither does waiting for a disk, for up to 30 seconds. Whoever had its patience's worth
+not count; neither does waiting for a disk, for up to 30 seconds, which glances in between look for:
+a sleep there is over and begins again many times in a flush. Whoever had its patience's worth
 of chances and completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin).
 
 Threads of the core count as well, for what they have not yet taken in looks like what was never
@@ -41,7 +42,7 @@ class Stall:
     half_ms: int  # of the patience of this device
     first: Sight
     last_ms: int
-    waited: bool  # for a disk, at the last look: since then it had that much less time
+    waited: bool  # for a disk, at the last look or since: it had that much less time
 
     def verdict(self, ms: int, sight: Sight) -> str:
         """Why the process is stuck after so many milliseconds without a completion, or ""."""
@@ -96,6 +97,11 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._stalls: dict[str, Stall] = {}
+
+    def glance(self, device: str, service: Threads) -> None:
+        """Between two looks at a device that the core told of."""
+        stall = self._stalls[device]
+        stall.waited = stall.waited or waits_for_disk(service)
 
     def stalled(self, device: str, ms: int, sight: Sight) -> str:
         """A device has completed nothing for so long: why the process is stuck, or ""."""

@@ -77,6 +77,16 @@ def test_who_was_at_the_disk_at_the_last_look_had_less_time():
     assert said[2]
 
 
+def test_who_was_seen_at_the_disk_in_between_had_less_time_too():
+    watchdog = Watchdog()
+    assert not watchdog.stalled("g/d", HALF, Sight(START, threads("S", 0, 0), IDLE))
+    for state in "SDS":
+        watchdog.glance("g/d", threads(state, 0, 0))
+    later = [Sight(START + n * HALF * MS, threads("S", 0, 0), IDLE) for n in (1, 2)]
+    assert not watchdog.stalled("g/d", 2 * HALF, later[0])
+    assert watchdog.stalled("g/d", 3 * HALF, later[1])
+
+
 def test_a_core_that_is_kept_from_taking_answers_in_is_an_excuse():
     starved = {1: Thread("S", 2 * MS, 40 * MS), 2: Thread("R", HALF * MS, 0)}
     assert judge(threads("S", 0, 0), starved) == ""
