@@ -125,9 +125,11 @@ class Service:
             # Those first whose guests wait; what has to be opened would hold the others up.
             warm_first = sorted(wanted, key=lambda a: (a.standby is None, not a.device.owes()))
             begun = [(a, a.standing_by, self._promote(a, endpoint)) for a in warm_first]
-            return [
+            results = [
                 (a.device, self._outcome(a, session, warm, endpoint)) for a, warm, session in begun
-            ], ""
+            ]
+            _check_whole(results)
+            return results, ""
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
@@ -254,9 +256,10 @@ class Service:
             problem = session.wait_attached() or session.wait_replayed()
             results.append((a.device, problem))
             guilty = a.name if session.broke_in_replay else ""
-            if guilty or (problem and problem.refusal is Refusal.NOT_CONNECTED):
+            if guilty:
                 rest = PeerFault(f"the incarnation broke off with device {a.name}")
                 return results + [(other.device, rest) for other in wanted[turn + 1 :]], guilty
+            _check_whole(results)
         return results, ""
 
     def _drain(self, serving: list[Attachment], patience_ms: int, deadline: float) -> None:
@@ -286,6 +289,14 @@ class Service:
     def _tell(self, kind: Kind, epoch: int, count: int = 0) -> None:
         event = core_pb2.Event(kind=kind, service=self.name, epoch=epoch, count=count)
         self._events.emit(event)
+
+
+def _check_whole(results: Problems) -> None:
+    """A device that is refused is the device's affair; with a stream that breaks all is over."""
+    for device, problem in results:
+        if problem and problem.refusal is Refusal.NOT_CONNECTED:
+            text = f"it broke off with device {device.guest}/{device.config.name}: {problem}"
+            raise PeerFault(text, Refusal.NOT_CONNECTED)
 
 
 def _unserved(a: Attachment) -> bool:
