@@ -90,18 +90,20 @@ class Child:
 
     def terminate(self) -> None:
         """Ask it to end in order."""
-        if self.status is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL the process alone; for its supervisor that is a death like any other."""
-        if self.status is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGSTOP the process alone."""
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self.status is None:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGSTOP)
+            with suppress(ProcessLookupError):  # reaped, while others of its group live on
+                signal.pidfd_send_signal(self._pidfd, number)
 
     async def bury(self) -> None:
         """SIGKILL its group and wait until all of it is reaped, however long that takes."""
