@@ -25,14 +25,15 @@ def objection(fault: Fault) -> str | None:
     ):
         if number not in known.values():
             return f"there is no {what} {number}"
-    action, point = faults.Action.Name(fault.action), faults.Point.Name(fault.point)
+    action = _word(faults.Action.Name(fault.action))
+    point = _word(faults.Point.Name(fault.point))
     if fault.point == faults.ANYWHERE:
         return _objection_at_once(fault, action)
     if fault.action in OF_ANSWERS and fault.point not in ANSWERED:
         return f"{action} needs an answer, and there is none at {point}: {_list(ANSWERED)}"
     if fault.action == faults.GARBLE and fault.point in OF_ATTACHING:
         if fault.garble not in (faults.SOME, faults.NONSENSE):
-            return f"at {point} an answer has nothing to be made wrong: garble it with NONSENSE"
+            return f"at {point} an answer has nothing to be made wrong: garble it with nonsense"
     elif fault.only_sector and fault.point not in OF_BATCHES | OF_REQUESTS:
         return f"no request is at {point}: leave out the sector"
     return _objection_to_amount(fault)
@@ -40,20 +41,25 @@ def objection(fault: Fault) -> str | None:
 
 def _objection_at_once(fault: Fault, action: str) -> str | None:
     if fault.action not in AT_ONCE:
-        return f"{action} needs a point: name one but ANYWHERE"
+        return f"{action} needs a point: name one but anywhere"
     if fault.guest or fault.device or fault.only_sector or fault.nth > 1 or fault.times > 1:
-        return "ANYWHERE is at once and once: name a point for a device, a sector or a number"
+        return "anywhere is at once and once: name a point for a device, a sector or a number"
     return _objection_to_amount(fault)
 
 
 def _objection_to_amount(fault: Fault) -> str | None:
     if fault.action == faults.SLOW and not fault.delay_us:
-        return "SLOW needs delay_us"
+        return "slow needs a delay"
     if fault.action == faults.LEAK and not fault.bytes:
-        return "LEAK needs bytes"
+        return "leak needs bytes"
     return None
 
 
 def _list(points: frozenset[int]) -> str:
-    names = [name for name, point in faults.Point.items() if point in points]
+    names = [_word(name) for name, point in faults.Point.items() if point in points]
     return f"name one of {', '.join(names)}"
+
+
+def _word(name: str) -> str:
+    """As operators write it."""
+    return name.lower().replace("_", "-")

@@ -191,6 +191,8 @@ def chaos(
     image = guest_image("storm")
     if not image.exists():
         raise UserError(f"guest image {image} does not exist: build it with 'make guests'")
+    if svg is not None:
+        _try(svg)
     with _folder(keep) as folder:
         tally = Campaign(plan, folder, _Progress(plan)).run()
         if tally.problems and keep is None:
@@ -207,6 +209,14 @@ def chaos(
     if tally.interrupted is not None:
         raise tally.interrupted
     return 0
+
+
+def _try(svg: Path) -> None:
+    """Find out before the campaign, which may take hours."""
+    try:
+        svg.open("a").close()
+    except OSError as error:
+        raise UserError(f"--svg {svg} cannot be written: {error.strerror}") from None
 
 
 class _Progress:

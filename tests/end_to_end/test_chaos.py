@@ -119,6 +119,7 @@ def test_ctrl_c_ends_in_order_with_a_report(tmp_path):
         (("--size", "5000"), "--size 5000: give a multiple of 4K"),
         (("--services", "2"), "--services 2: there are only 1 guests to serve"),
         (("--faults", "kill", "--zombies", "1"), "let zombie be among the --faults"),
+        (("--svg", "/proc/x.svg"), "--svg /proc/x.svg cannot be written: No such file"),
     ],
 )
 def test_a_mistake_is_one_line(words, problem):

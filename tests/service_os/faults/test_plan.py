@@ -86,6 +86,6 @@ def test_a_list_is_of_a_moment_and_clearing_forgets():
 
 def test_nonsense_is_not_armed():
     plan = Plan()
-    with pytest.raises(ValueError, match="HANG needs a point"):
+    with pytest.raises(ValueError, match="hang needs a point"):
         plan.arm(Fault(action=faults.HANG))
     assert plan.list() == []

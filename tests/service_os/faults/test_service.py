@@ -37,7 +37,7 @@ def test_nonsense_is_refused_in_one_line(subject):
     with pytest.raises(grpc.RpcError) as raised:
         subject.arm(action=faults.HANG)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert raised.value.details() == "HANG needs a point: name one but ANYWHERE"
+    assert raised.value.details() == "hang needs a point: name one but anywhere"
 
 
 def test_faults_are_listed_with_what_they_did_and_cleared(subject, disk):
