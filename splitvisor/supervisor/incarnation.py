@@ -1,5 +1,6 @@
 """What the recovery machine knows of one incarnation of a service OS."""
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,6 +36,15 @@ class Incarnation:
     last_replay: int = 0
     attached: set[str] = field(default_factory=set)
     replayed: set[str] = field(default_factory=set)
+
+    def missed(self, problems: Iterable[str], besides: Container[str] = ()) -> str:
+        """The first of another's problems (`guest/device: text`) with a device that it serves."""
+        unserved = {problem.partition(": ")[0] for problem in self.problems}
+        for problem in problems:
+            name = problem.partition(": ")[0]
+            if name not in unserved and name not in besides:
+                return problem
+        return ""
 
     def all_replayed(self) -> bool:
         """Whether each device that it serves has nothing of an earlier incarnation in flight."""

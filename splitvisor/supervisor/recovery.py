@@ -13,7 +13,8 @@ takes over. A standby that is READY when the fence is up goes straight to PROMOT
 Rules: the core is told of an incarnation only when each one it was told of before is reaped;
 epochs rise; one that was lost never takes over. An incarnation that dies with its replay undone
 may have been killed by a request: after two in a row the devices are begun one by one, and a
-device in whose replay three in a row died is put in quarantine.
+device in whose replay three in a row died is put in quarantine. (One table of states is read as
+one: that is why this file is a little longer than others.)
 """
 
 from collections.abc import Callable
@@ -162,6 +163,10 @@ class Recovery:
         self._tell(events.ServiceStandsBy(self.service, *told))
         if incarnation is self.active and self.state is State.STARTING:
             self._promote(incarnation)
+        elif (active := self.active) and self._upgrading:
+            worse = active.missed(event.problems, self.quarantine.reasons)
+            if worse:
+                self._end_upgrade(f"the new one cannot open {worse}")
 
     def _promote(self, incarnation: Incarnation) -> None:
         one_by_one, warm = self.quarantine.suspicious, incarnation.phase is Standby.READY

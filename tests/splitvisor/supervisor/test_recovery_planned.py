@@ -122,6 +122,26 @@ class TestUpgrade:
         assert script.machine.state is State.SERVING
         assert script.told(events.UpgradeFailed)[0].why == text
 
+    def test_one_that_cannot_open_what_is_served_leaves_the_old_one_serving(self, script):
+        script.hear(steps.UpgradeAsked())
+        script.hear(script.reaped(2))
+        script.hear(steps.Started(3, 103))
+        problem = f"{DEVICES[1]}: no such file"
+        ended = steps.UpgradeEnded(f"the new one cannot open {problem}")
+        assert script.hear(steps.Prepared(3, 1, (problem,))) == [ended]
+        assert script.machine.state is State.SERVING
+        assert script.machine.active.epoch == 1
+
+    def test_what_the_old_one_does_not_serve_either_is_no_objection(self, cold):
+        problem = f"{DEVICES[1]}: no such file"
+        cold.crash(1)
+        cold.hear(steps.Started(2, 102))
+        cold.hear(steps.Connected(2, 1, (problem,)))
+        cold.hear(cold.replayed(2, DEVICES[0], 0))
+        (launch,) = cold.hear(steps.UpgradeAsked())
+        cold.hear(steps.Started(launch.epoch, 103))
+        assert cold.hear(steps.Prepared(launch.epoch, 1, (problem,))) == [steps.Release(2)]
+
     def test_an_old_one_that_does_not_finish_serves_on(self, script):
         self.begin(script)
         actions = script.hear(steps.ReleaseFailed(1, "it does not finish"))
