@@ -109,8 +109,7 @@ class Session:
 
     def join(self, timeout_s: float) -> bool:
         """Whether the incarnation has ended the stream too, in time."""
-        self._thread.join(max(0.0, timeout_s))
-        return not self._thread.is_alive()
+        return self._over.wait(max(0.0, timeout_s))
 
     def abort(self) -> None:
         """End the exchange, without waiting. Any thread, any number of times."""

@@ -1,6 +1,6 @@
 """Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-Everything here is a task of its own: while one incarnation is buried the next one may come up. From
+What can wait is a task of its own: while one incarnation is buried the next one may come up. From
 a death to the core's hearing of the next incarnation nothing is read, written or reported.
 """
 

@@ -43,7 +43,7 @@ def eventually(holds):
 
 
 class ScriptedService:
-    """One incarnation. `answer` to Begin: Attached, a text that refuses, or nothing at all.
+    """One incarnation. `answer` to Begin: Attached, a refusal (text or ChannelClosed), or nothing.
 
     `opens` is what it answers to Attach in the same way; True stands for Opened.
     """
@@ -70,6 +70,8 @@ class ScriptedService:
         self._puller.start()
         while True:
             message = self._outbox.get()
+            if isinstance(message, ChannelClosed):
+                raise message
             if isinstance(message, str):
                 raise ChannelClosed(message)
             yield message

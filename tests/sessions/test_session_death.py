@@ -4,6 +4,7 @@ import pytest
 
 from microhypervisor.limits import SLOT_STRIDE
 from protos import io_pb2
+from sessions import session as sessions_session
 from tests.sessions.service import DATA, HEADER, PATIENCE, dropped, running, slots
 
 
@@ -168,3 +169,15 @@ def test_death_after_any_message_loses_and_doubles_nothing(windowed, heard, answ
     assert rig.device.status.dropped == 0
     assert rig.device.status.completions == REQUESTS
     assert rig.device.status.replayed == REQUESTS - min(len(batches), answered)
+
+
+def test_an_end_does_not_wait_for_the_window_to_be_unmapped_but_closing_does(windowed, monkeypatch):
+    monkeypatch.setattr(sessions_session, "UNMAP_S", 2 * PATIENCE)
+    running(windowed)
+    session = windowed.session
+    session.end()
+    assert session.join(PATIENCE)
+    assert session.dialogue.window.fits(0, 1)
+    session.close()
+    with pytest.raises(ValueError, match="released"):
+        session.dialogue.window.written(0, 0, 1)

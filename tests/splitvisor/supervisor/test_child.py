@@ -63,7 +63,9 @@ async def test_a_child_that_never_says_anything_is_given_up(start):
     await child.bury()
 
 
-async def test_a_child_that_is_reaped_before_its_group_is_buried_all_the_same(start):
+@pytest.fixture
+async def family(start):
+    """A child and the pid of a descendant in its group."""
     adopt_orphans()
     reader, writer = os.pipe()
     child = start(
@@ -77,6 +79,19 @@ async def test_a_child_that_is_reaped_before_its_group_is_buried_all_the_same(st
     descendant = int(os.read(reader, 100))
     os.close(reader)
     assert alive(descendant)
+    return child, descendant
+
+
+async def test_burial_takes_the_whole_process_group(family):
+    child, descendant = family
+    child.kill()
+    await child.died()
+    await child.bury()
+    assert not os.path.exists(f"/proc/{descendant}")
+
+
+async def test_a_child_that_is_reaped_before_its_group_is_buried_all_the_same(family):
+    child, descendant = family
     child.kill()
     await child.died()
     assert not child._reap()
@@ -84,29 +99,9 @@ async def test_a_child_that_is_reaped_before_its_group_is_buried_all_the_same(st
     child.kill()  # nobody is there any more
     assert alive(descendant)
     await child.bury()
-    assert not alive(descendant)
+    assert not os.path.exists(f"/proc/{descendant}")
     assert child.how_it_died() == "signal 9 (SIGKILL)"
     assert child.bury_at_once()
-
-
-async def test_burial_takes_the_whole_process_group(start):
-    adopt_orphans()
-    reader, writer = os.pipe()
-    child = start(
-        "import subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])\n"
-        "print(p.pid, flush=True)\n" + SAY_READY + WAIT,
-        Stdio(subprocess.DEVNULL, writer),
-    )
-    await child.ready(20)
-    os.close(writer)
-    descendant = int(os.read(reader, 100))
-    os.close(reader)
-    assert alive(descendant)
-    child.kill()
-    await child.died()
-    await child.bury()
-    assert not os.path.exists(f"/proc/{descendant}")
 
 
 async def test_a_child_that_ends_in_order_is_not_killed(start):
