@@ -44,20 +44,25 @@ class Sessions(DeviceIoServicer):
         self, request_iterator: Any, context: grpc.ServicerContext
     ) -> Iterator[ServiceMessage]:
         """See protos/io.proto."""
+        attach = Attach()
         try:
-            yield from self._serve(request_iterator)
+            attach = next(request_iterator, CoreMessage()).attach
+            yield from self._serve(attach, request_iterator)
+        except GeneratorExit:  # whoever iterates closes the stream: nobody listens any more
+            raise
         except Problem as problem:
             context.abort(problem.status, " ".join(str(problem).split()))
         except grpc.RpcError:
             return  # the core has gone, or dropped the device
         except BadMessage as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except Exception as error:
+        except BaseException as error:  # gRPC answers nothing where a driver calls sys.exit()
             traceback.print_exc(file=sys.stderr)
-            context.abort(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
+            driver = attach.spec.partition(":")[0]
+            text = f"driver {driver}: {type(error).__name__}: {error}"
+            context.abort(grpc.StatusCode.INTERNAL, " ".join(text.split()))
 
-    def _serve(self, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
-        attach = next(messages, CoreMessage()).attach
+    def _serve(self, attach: Attach, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
         self._authenticate(attach)
         key = attach.guest, attach.device
         self._enter(key)

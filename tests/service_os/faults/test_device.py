@@ -94,7 +94,9 @@ def test_an_exception_ends_the_stream_and_no_other(subject, device):
         life.lead(heard)
         failure = life.failure()
         assert failure.code() is grpc.StatusCode.INTERNAL
-        assert failure.details() == f"UnexpectedError: failpoint {faults.Point.Name(point)}"
+        driver, _, what = failure.details().partition(": ")
+        assert driver == f"driver {device.spec.partition(':')[0]}"
+        assert what == f"UnexpectedError: failpoint {faults.Point.Name(point)}"
         assert life.heard == heard
 
 
