@@ -8,10 +8,10 @@ from splitvisor.chaos.plan import Plan
 from splitvisor.chaos.tally import Tally
 from splitvisor.chaos.witness import Testimony
 from splitvisor.checks.latency import percentile, summarize, text_histogram
-from splitvisor.supervisor.outage import Outage
+from splitvisor.supervisor.outage import STEPS, Outage
 from splitvisor.units import format_size
 
-STEPS = ("detect", "fence", "promote", "attach", "replay", "total")
+TIMES = (*STEPS, "total")
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_LINE = 60  # characters
 
@@ -130,7 +130,7 @@ def three(times: Iterable[float]) -> tuple[float, float, float]:
 def _by_kind(outages: Iterable[tuple[str, Outage]]) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
     for kind, outage in sorted(outages, key=lambda item: item[0]):
-        steps = found.setdefault(kind, {step: [] for step in STEPS})
+        steps = found.setdefault(kind, {step: [] for step in TIMES})
         for step, time in {**outage.steps_ms(), "total": outage.total_ms}.items():
             steps[step].append(time)
     return found
@@ -141,10 +141,12 @@ def _outages(tally: Tally) -> Iterator[str]:
     kinds = _by_kind(tally.outages)
     if not kinds:
         return
+    shown = [step for step in TIMES if step != "retry" or any(s[step] for s in kinds.values())]
     yield "outages      milliseconds: p50 / p99 / max"
-    yield f"  {'':<14}{'':>6}" + "".join(f"{step:>24}" for step in STEPS)
+    yield f"  {'':<14}{'':>6}" + "".join(f"{step:>24}" for step in shown)
     for kind, steps in kinds.items():
-        cells = (" / ".join(f"{ms:.1f}" for ms in three(t)) if t else "" for t in steps.values())
+        times = (steps[step] for step in shown)
+        cells = (" / ".join(f"{ms:.1f}" for ms in three(t)) if t else "" for t in times)
         yield f"  {kind:<14}{len(steps['total']):>6}" + "".join(f"{cell:>24}" for cell in cells)
 
 

@@ -8,9 +8,7 @@ from rich.table import Table
 
 from splitvisor.cli.outage_words import first_completion_ms
 from splitvisor.cli.render import table
-from splitvisor.supervisor.outage import Outage
-
-_STEPS = ("detect", "fence", "promote", "attach", "replay")
+from splitvisor.supervisor.outage import STEPS, Outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,10 @@ class Recovery:
 
 def outages_table(recoveries: Iterable[Recovery]) -> Table:
     """One line per outage; times are milliseconds."""
-    times = (*_STEPS, "total")
+    recoveries = list(recoveries)
+    retried = any("retry" in recovery.outage.steps_ms() for recovery in recoveries)
+    named = [step for step in STEPS if step != "retry" or retried]
+    times = (*named, "total")
     columns = ("what", "at", *times, "replayed", "taken over by")
     rows = table(columns, right=("at", *times, "replayed"))
     for recovery in recoveries:
@@ -45,7 +46,7 @@ def outages_table(recoveries: Iterable[Recovery]) -> Table:
             if recovery.strike
             else outage.cause,
             recovery.strike.at if recovery.strike else "-",
-            *(f"{steps[step]:.1f} ms" if step in steps else "-" for step in _STEPS),
+            *(f"{steps[step]:.1f} ms" if step in steps else "-" for step in named),
             f"{outage.total_ms:.1f} ms",
             str(outage.requests),
             f"{recovery.pid}, {'a standby' if outage.warm else 'started anew'}",

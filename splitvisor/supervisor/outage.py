@@ -10,9 +10,10 @@ from protos import operator_pb2 as operator
 
 DIED = "died"  # the cause until it is known how
 # Each step with the moment at which it ends; it begins where the one before ended.
-_STEPS = {
+STEPS = {
     "detect": "detected",
     "fence": "fenced",
+    "retry": "retried",
     "promote": "promoted",
     "attach": "attached",
     "replay": "replayed",
@@ -26,7 +27,7 @@ class Outage:
     cause: str  # one line
     detected: int
     killed: int = 0  # an operator's order; 0 if it died by itself
-    fenced: int = 0  # the whole process group is reaped
+    fenced: int = 0  # the whole process group of the one that was lost is reaped
     promoted: int = 0  # the next incarnation was told to begin
     attached: int = 0  # all devices
     replayed: int = 0  # all that was in flight is done
@@ -34,6 +35,7 @@ class Outage:
     requests: int = 0  # that were replayed
     warm: bool = False  # by a standby
     planned: bool = False
+    retried: int = 0  # the last that failed to take over is reaped, the wait after it over
 
     @property
     def total_ms(self) -> float:
@@ -46,7 +48,7 @@ class Outage:
         Steps that were not reached are left out.
         """
         steps, before = {}, self.killed or self.detected
-        for step, name in _STEPS.items():
+        for step, name in STEPS.items():
             moment = getattr(self, name)
             if moment:
                 steps[step] = (moment - before) / 1e6
@@ -92,17 +94,27 @@ class History:
         self.outage = None
 
     def fenced(self, now: int, how: str) -> None:
-        """The incarnation that was lost is reaped."""
+        """The incarnation that was lost is reaped, or one that failed to take its place."""
+        if self.outage is None:
+            return
+        if self.outage.fenced:
+            self.outage.retried = now
+            self._in_vain(self.outage)
+            return
+        self.outage.fenced = now
+        if self.outage.cause == DIED:
+            self.outage.cause = f"died by {how}"
+
+    def waited(self, now: int) -> None:
+        """The back-off is over."""
         if self.outage is not None:
-            self.outage.fenced = now
-            if self.outage.cause == DIED:
-                self.outage.cause = f"died by {how}"
+            self.outage.retried = now
 
     def promoted(self, now: int, warm: bool) -> None:
-        """The core is told of the next one. What an earlier one did in this outage was in vain."""
+        """The core is told of the next one."""
         if self.outage is not None:
+            self._in_vain(self.outage)
             self.outage.promoted, self.outage.warm = now, warm
-            self.outage.attached = self.outage.first_completion = self.outage.requests = 0
 
     def attached(self, now: int) -> None:
         """The core has attached all devices."""
@@ -137,3 +149,7 @@ class History:
             self.worst_ms = max(self.worst_ms, outage.total_ms)
         self.last = outage
         return replace(outage)
+
+    def _in_vain(self, outage: Outage) -> None:
+        """What an earlier incarnation did in this outage."""
+        outage.promoted = outage.attached = outage.first_completion = outage.requests = 0

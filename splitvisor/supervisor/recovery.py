@@ -112,6 +112,7 @@ class Recovery:
         if self._until is not None and self._now >= self._until:
             self._until = None
             if self.state is State.BACKING_OFF:
+                self.history.waited(self._now)
                 self._take_over()
             elif self.active is not None:
                 self._lose_active("was not ready in time", dead=False)

@@ -87,6 +87,20 @@ def test_for_programs(tally):
     assert told["gaps"] == {"count": 3, "p50": 5000.0, "p99": 9000.0, "max": 9000.0}
 
 
+def test_retries_have_a_column_when_there_are_any(tally):
+    def head():
+        found = list(report.lines(PLAN, tally))
+        return found[next(i for i, line in enumerate(found) if line.startswith("outages")) + 1 :]
+
+    assert head()[0].split() == ["detect", "fence", "promote", "attach", "replay", "total"]
+    tally.outages.append(("kill", replace(outage("died", 1, 2), retried=1010 * MS)))
+    columns, kill, *_ = head()
+    assert columns.split()[:3] == ["detect", "fence", "retry"]
+    assert "7.0 / 7.0 / 7.0" in kill
+    told = report.plain(PLAN, tally)["outages"]["kill"]
+    assert told["retry"] == {"p50": 7.0, "p99": 7.0, "max": 7.0}
+
+
 def test_where_it_stands(tally):
     now = Testimony(outages=[("kill", outage("died", 2, 5))])
     line = report.progress_line(replace(PLAN, recoveries=222), tally, now, 60.6)

@@ -45,6 +45,15 @@ def test_a_line_tells_the_steps_of_an_outage():
     ]
 
 
+def test_what_was_tried_in_vain_has_a_column_if_there_was_any():
+    tried = recovery("SIGKILL")
+    tried.outage.retried = 15 * MS
+    assert rows([recovery("SIGKILL"), tried]) == [
+        "SIGKILL to 7 25% 3.0 ms 1.0 ms - 2.0 ms 4.0 ms 8.0 ms 18.0 ms 40 8, a standby",
+        "SIGKILL to 7 25% 3.0 ms 1.0 ms 1.0 ms 1.0 ms 4.0 ms 8.0 ms 18.0 ms 40 8, a standby",
+    ]
+
+
 def test_an_outage_that_nobody_asked_for_tells_its_cause():
     (row,) = rows([Recovery(None, 8, outage(), 0)])
     assert row.startswith("died by signal 9 (SIGKILL) - 3.0 ms")

@@ -24,7 +24,7 @@ def test_what_is_not_reached_takes_no_time():
 
 
 def test_a_message_has_all_of_it():
-    outage = Outage("x", 2, 1, 3, 4, 5, 6, 7, 8, warm=True, planned=True)
+    outage = Outage("x", 2, 1, 3, 4, 5, 6, 7, 8, warm=True, planned=True, retried=9)
     assert of_message(outage.message()) == outage
 
 
@@ -57,6 +57,23 @@ def test_what_an_earlier_incarnation_did_in_an_outage_was_in_vain():
     history.promoted(5, False)
     outage = history.outage
     assert (outage.requests, outage.attached, outage.first_completion) == (0, 0, 0)
+
+
+def test_failed_restarts_and_waits_are_a_part_of_their_own():
+    history = History()
+    history.begin("died", 10 * MS)
+    history.fenced(11 * MS, "signal 9")
+    assert "retry" not in history.outage.steps_ms()
+    history.promoted(13 * MS, True)
+    history.attached(14 * MS)
+    history.fenced(20 * MS, "signal 11")  # of the one that was to take its place
+    assert history.outage.steps_ms() == {"detect": 0, "fence": 1, "retry": 9}
+    history.waited(520 * MS)
+    history.promoted(620 * MS, False)
+    outage = history.end(625 * MS, 630 * MS)
+    steps = {"detect": 0, "fence": 1, "retry": 509, "promote": 100, "attach": 5, "replay": 5}
+    assert outage.steps_ms() == steps
+    assert (outage.total_ms, outage.cause) == (620, "died by signal 9")
 
 
 def test_the_first_completion_may_come_after_the_end():

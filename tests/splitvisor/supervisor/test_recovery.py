@@ -212,6 +212,8 @@ def test_quick_deaths_in_a_row_back_off_and_a_long_life_ends_the_row(cold):
             cold.wait()
         cold.hear(steps.Started(epoch + 1, epoch))
         cold.attach(epoch + 1)
+        steps_ms = cold.machine.history.last.steps_ms()
+        assert (steps_ms["fence"], steps_ms.get("retry", 0)) == (1, waits[-1] / MS)
     assert waits == [0] * FREE + [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY]
     cold.now += QUICK
     cold.crash(FREE + 4)
