@@ -20,6 +20,7 @@ from control.status import (
     balloon_of,
     connect_reply,
     dirty_pages,
+    retry_reply,
     scheduler_status,
     status_of,
 )
@@ -124,8 +125,14 @@ class Control(core_pb2_grpc.CoreServicer):
 
     @_telling
     def FailDevices(self, request: core_pb2.FailRequest) -> core_pb2.FailReply:
-        failed = self.directory.fail(request.service, list(request.devices), request.reason)
+        names, reason = list(request.devices), request.reason
+        failed = self.directory.fail(request.service, names, reason, request.unserved)
         return core_pb2.FailReply(failed=failed)
+
+    @_telling
+    def RetryDevices(self, request: core_pb2.RetryRequest) -> core_pb2.RetryReply:
+        names = list(request.devices)
+        return retry_reply(self.directory.retry(request.service, request.epoch, names))
 
     @_changing
     def CreateGuest(self, request: core_pb2.GuestConfig) -> Status:

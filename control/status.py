@@ -109,13 +109,23 @@ def scheduler_status(scheduler: Scheduler) -> core_pb2.SchedulerStatus:
 
 def connect_reply(results: Problems, guilty: str = "") -> core_pb2.ConnectReply:
     """What became of each device."""
-    problems = [
+    problems = _problems(results)
+    attached = len(results) - len(problems)
+    return core_pb2.ConnectReply(problems=problems, attached=attached, guilty=guilty)
+
+
+def retry_reply(results: Problems) -> core_pb2.RetryReply:
+    """What became of each device that was tried again."""
+    served = [f"{d.guest}/{d.config.name}" for d, problem in results if not problem]
+    return core_pb2.RetryReply(served=served, problems=_problems(results))
+
+
+def _problems(results: Problems) -> list[core_pb2.DeviceProblem]:
+    return [
         core_pb2.DeviceProblem(guest=d.guest, device=d.config.name, problem=str(problem))
         for d, problem in results
         if problem
     ]
-    attached = len(results) - len(problems)
-    return core_pb2.ConnectReply(problems=problems, attached=attached, guilty=guilty)
 
 
 def _device(device: ServedDevice, directory: ServiceDirectory) -> core_pb2.DeviceStatus:

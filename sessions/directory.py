@@ -44,9 +44,16 @@ class ServiceDirectory:
         """Take all devices from the incarnation that serves them, without a loss."""
         self._find(name).release(patience_ms)
 
-    def fail(self, name: str, devices: list[str], reason: str) -> int:
-        """Fail requests of these devices, or of all that nobody serves; how many they are."""
-        return self._find(name).fail(devices, reason)
+    def retry(self, name: str, epoch: int, devices: list[str]) -> Problems:
+        """Have the incarnation that serves open devices anew; each with its problem, if any."""
+        return self._find(name).retry(epoch, devices)
+
+    def fail(self, name: str, devices: list[str], reason: str, unserved: bool = False) -> int:
+        """Fail requests of these devices, or of all that nobody serves; how many they are.
+
+        With `unserved`, only of those that nobody serves.
+        """
+        return self._find(name).fail(devices, reason, unserved)
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""

@@ -28,11 +28,15 @@ Make = Callable[[ServedDevice, core_pb2.ServiceEndpoint], Session]
 
 @dataclass(eq=False, slots=True)
 class Attachment:
-    """A device and its sessions; `failing` is why the core itself serves it."""
+    """A device and its sessions; `failing` is why the core itself serves it.
+
+    `tried` is one with the incarnation that serves, while that opens the device anew.
+    """
 
     device: ServedDevice
     active: Session | None = None
     standby: Session | None = None
+    tried: Session | None = None
     failing: str = ""
 
     @property
@@ -109,7 +113,7 @@ class Service:
         with self._lock:
             self._check(endpoint)
             self._newest = epoch
-            self._abort(lambda a: [a.active, a.standby], below=epoch)
+            self._abort(lambda a: [a.active, a.standby, a.tried], below=epoch)
         with self.changing:
             if self._newest != epoch:
                 raise PeerFault(f"epoch {epoch} is not after {self._newest}")
@@ -159,6 +163,8 @@ class Service:
                 raise PeerFault(missing, Refusal.NOT_CONNECTED)
             serving = [a for a in self.attachments if a.serving]
             self._drain(serving, patience_ms, deadline)
+            for a in self.attachments:
+                _give_up(a)
             epoch, self._active = self._active.epoch, None
             ending = [(a, a.active) for a in serving if a.active]
             for _, session in ending:
@@ -176,15 +182,40 @@ class Service:
                 raise PeerFault(text, Refusal.TOO_LATE)
             self._tell(core_pb2.EVENT_SERVICE_RELEASED, epoch)
 
-    def fail(self, names: list[str], reason: str) -> int:
-        """Have the core fail the requests of these devices, or of all that nobody serves."""
+    def retry(self, epoch: int, names: list[str]) -> Problems:
+        """Have the incarnation that serves open anew what it does not serve, and begin with it.
+
+        Each of these devices that there is, with its problem, if any. While they are opened nobody
+        has to wait: whatever is done with a device meanwhile ends what is tried.
+        """
+        with self.changing:
+            endpoint = self._active
+            if endpoint is None or endpoint.epoch != epoch:
+                raise PeerFault(f"service {self.name} is not served by epoch {epoch}")
+            asked = [a for a in self.attachments if a.name in names]
+            tried = [(a, session) for a in asked if (session := self._try(a, endpoint))]
+        for _, session in tried:
+            session.start()
+        for _, session in tried:
+            session.wait_opened()
+        with self.changing:
+            problems = {a.name: self._take_on(a, session, endpoint) for a, session in tried}
+            there = [a for a in asked if self.find(a.device) is a]
+            other = PeerFault("it is being tried already")
+            return [(a.device, None if a.serving else problems.get(a.name) or other) for a in there]
+
+    def fail(self, names: list[str], reason: str, unserved: bool = False) -> int:
+        """Have the core fail the requests of these devices, or of all that nobody serves.
+
+        How many they are. With `unserved`, those of `names` that are served are left alone.
+        """
         with self.changing:
             known = {a.name: a for a in self.attachments}
             if unknown := set(names) - known.keys():
                 text = f"service {self.name} has no device {min(unknown)}"
                 raise PeerFault(text, Refusal.NOT_FOUND)
-            unserved = [a.name for a in known.values() if not a.serving]
-            chosen = [known[name] for name in names or unserved]
+            away = [a.name for a in known.values() if not a.serving]
+            chosen = [known[n] for n in names or away if not unserved or n in away]
             for a in chosen:
                 self._serve_failures(a, reason)
             return len(chosen)
@@ -204,11 +235,13 @@ class Service:
         with self._lock:
             a = self._attachments.pop(device, None)
         if a:
+            _give_up(a)
             _close(a.active)
             _close(a.standby)
 
     def _leave(self, a: Attachment, epoch: int, wanted: bool) -> None:
         """Close what is over with a new incarnation."""
+        _give_up(a)
         if wanted or not a.failing:
             if a.active:
                 a.active.leave()
@@ -236,6 +269,34 @@ class Service:
         session.begin(endpoint.one_by_one)
         session.start()
         return session
+
+    def _try(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session | None:
+        """A session to open a device with, not started; None if it is served or being tried."""
+        with self._lock:
+            if a.serving or a.tried or self._newest != endpoint.epoch:
+                return None
+            a.tried = self._make(a.device, endpoint)
+            return a.tried
+
+    def _take_on(
+        self, a: Attachment, session: Session, endpoint: core_pb2.ServiceEndpoint
+    ) -> PeerFault | None:
+        """Begin with a device that was opened, if nothing came in between; why it is not served."""
+        with self._lock:
+            if a.tried is not session or self._newest != endpoint.epoch:
+                session.abort()
+                return session.problem or PeerFault("something else was done with it meanwhile")
+            a.tried = None
+            if session.problem:
+                return session.problem
+            before, failing = a.active, a.failing
+            a.active, a.failing = session, ""
+        _close(before)
+        session.begin()
+        problem = session.wait_attached()
+        if problem and failing:
+            self._serve_failures(a, failing, again=True)
+        return problem
 
     def _outcome(
         self, a: Attachment, session: Session, warm: bool, endpoint: core_pb2.ServiceEndpoint
@@ -273,7 +334,7 @@ class Service:
                 text = f"device {a.name} still has requests in flight after {patience_ms} ms"
                 raise PeerFault(text, Refusal.TOO_LATE)
 
-    def _serve_failures(self, a: Attachment, reason: str) -> None:
+    def _serve_failures(self, a: Attachment, reason: str, again: bool = False) -> None:
         if a.failing:
             a.failing = reason
             return
@@ -284,7 +345,8 @@ class Service:
         session.start(window=False)
         if problem := session.wait_attached():
             raise problem
-        self._events.emit(about(core_pb2.EVENT_DEVICE_FAILING, a.device, 0, reason))
+        if not again:
+            self._events.emit(about(core_pb2.EVENT_DEVICE_FAILING, a.device, 0, reason))
 
     def _tell(self, kind: Kind, epoch: int, count: int = 0) -> None:
         event = core_pb2.Event(kind=kind, service=self.name, epoch=epoch, count=count)
@@ -301,6 +363,11 @@ def _check_whole(results: Problems) -> None:
 
 def _unserved(a: Attachment) -> bool:
     return a.serving is None
+
+
+def _give_up(a: Attachment) -> None:
+    _close(a.tried)
+    a.tried = None
 
 
 def _close(session: Session | None) -> None:
