@@ -9,6 +9,8 @@ any more, but until each is answered or its epoch is over the service OS may sti
 their part of the window, so nothing new may be submitted.
 """
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from microhypervisor.virtio.virtqueue import Segment
@@ -38,11 +40,21 @@ class InflightLog:
     def __init__(self) -> None:
         self._entries: dict[int, InFlight] = {}  # insertion order is submission order
         self._orphans: dict[int, int] = {}  # slot to generation
+        self._turns: dict[int, deque[InFlight]] = {}  # of ordered queues, by queue
         self._generation = 0
         self.answered = 0  # requests and orphans so far: what tells that somebody is at work
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def order(self, queues: Iterable[int]) -> None:
+        """Requests of these queues are answered in submission order; before the first of them."""
+        self._turns = {queue: deque() for queue in queues}
+
+    @property
+    def ordered(self) -> bool:
+        """Whether there are such queues."""
+        return bool(self._turns)
 
     @property
     def settled(self) -> bool:
@@ -64,6 +76,8 @@ class InflightLog:
         if entry.slot in self._entries:
             raise AssertionError(f"slot {entry.slot} is in flight twice")
         self._entries[entry.slot] = entry
+        if entry.queue in self._turns:
+            self._turns[entry.queue].append(entry)
 
     def find(self, slot: int, generation: int) -> InFlight | None:
         """The request that a completion names, or None for one that must be refused."""
@@ -72,9 +86,16 @@ class InflightLog:
             return None
         return entry
 
+    def overtakes(self, entry: InFlight) -> bool:
+        """Whether others of its ordered queue are to be answered first."""
+        turns = self._turns.get(entry.queue)
+        return turns is not None and turns[0] is not entry
+
     def retire(self, entry: InFlight) -> None:
-        """The request is done."""
+        """The request is done; it overtakes none."""
         del self._entries[entry.slot]
+        if turns := self._turns.get(entry.queue):
+            turns.popleft()
         self.answered += 1
 
     def is_orphan(self, slot: int, generation: int) -> bool:
@@ -107,6 +128,8 @@ class InflightLog:
         """The guest reset the device."""
         self._orphans.update((e.slot, e.generation) for e in self._entries.values())
         self._entries.clear()
+        for turns in self._turns.values():
+            turns.clear()
 
     def begin_epoch(self) -> list[InFlight]:
         """The old incarnation is dead and reaped: what the next one must do first, in order."""

@@ -145,6 +145,9 @@ def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:
     attached.patience_ms = 0 if patience is None else max(1, round(patience * 1000))
     for queue in shape.queues:
         attached.queues.add(
-            max_size=queue.max_size, header_bytes=queue.header_bytes, parks=queue.parks
+            max_size=queue.max_size,
+            header_bytes=queue.header_bytes,
+            parks=queue.parks,
+            ordered=queue.ordered,
         )
     return message

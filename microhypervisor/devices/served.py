@@ -176,15 +176,16 @@ class ServedDevice(ABC):
         """Check what a service OS says is done and give it to the guest; how many requests it was.
 
         Anything of another epoch, slot or generation, or longer than what was writable, is
-        dropped and counted; a message with a state is dropped whole.
+        dropped and counted; a message with a state is dropped whole. PeerFault for what overtakes
+        others of an ordered queue: their completions are lost.
         """
-        log, status = self.log, self.status
+        log, status, overtaker = self.log, self.status, None
         with self.lock:
             if message.epoch != epoch:
                 status.dropped += max(1, len(message.completions))
                 return 0
             if message.HasField("state"):
-                if any(map(self._is_wrong, message.completions)):
+                if log.ordered or any(map(self._is_wrong, message.completions)):
                     status.dropped += len(message.completions)
                     return 0  # a state tells of all that it came with
                 self._check_state(message.state)
@@ -198,6 +199,9 @@ class ServedDevice(ABC):
                         status.dropped += 1
                 elif completion.written > entry.writable_bytes:
                     status.dropped += 1
+                elif log.overtakes(entry):
+                    overtaker = entry
+                    break
                 else:
                     log.retire(entry)
                     done.append((entry, completion))
@@ -209,6 +213,8 @@ class ServedDevice(ABC):
             self._drained.notify_all()
         if log.settled and not settled:
             self.ring()
+        if overtaker:
+            raise PeerFault(f"a completion of queue {overtaker.queue} was lost: others overtake it")
         return len(done)
 
     def owes(self) -> bool:

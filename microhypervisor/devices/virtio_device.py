@@ -119,6 +119,7 @@ class VirtioDevice(ServedDevice):
         self._slot_base = [sum(sizes[:i]) for i in range(len(sizes))]
         self._header_bytes = headers
         self.parking = frozenset(i for i, queue in enumerate(attached.queues) if queue.parks)
+        self.log.order(i for i, queue in enumerate(attached.queues) if queue.ordered)
 
     def _activation(self) -> io_pb2.CoreMessage | None:
         if not self.transport.status & v.DRIVER_OK:

@@ -25,6 +25,7 @@ class QueueShape:
     max_size: int
     header_bytes: int = 0
     parks: bool = False  # requests are held here until something arrives
+    ordered: bool = False  # requests are answered in the order they came
 
 
 @dataclass(frozen=True, slots=True)

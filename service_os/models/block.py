@@ -40,7 +40,7 @@ class BlockModel:
     def __init__(self, driver: BlockDriver) -> None:
         features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | (F_RO if driver.readonly else 0)
         config = CONFIG.pack(driver.size // SECTOR, 0, SEG_MAX, 0, 0, 0, SECTOR)
-        queues = (QueueShape(QUEUE_SIZE, HEADER.size),)
+        queues = (QueueShape(QUEUE_SIZE, HEADER.size, ordered=True),)
         self.shape = Shape(DEVICE_ID, features, config, queues, failure=bytes((S_IOERR,)))
         self._driver = driver
         self._read = driver.read

@@ -33,7 +33,7 @@ _REQUEST_POINTS = ("before-execute", "after-execute")  # passed once for each re
 _POINTS = {
     "zombie": ("after-receive", "before-execute", "after-execute", "mid-batch"),
     "garble": ("before-reply",),
-    "drop": ("before-reply",),
+    "drop": ("before-reply", "after-execute"),
     "leak": ("before-execute",),
     "kill-recovery": ("promotion", "attached", "replay-received", "replay-executed"),
 }

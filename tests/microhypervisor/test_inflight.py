@@ -108,6 +108,34 @@ def test_a_completed_request_keeps_the_order_of_the_others():
     assert [e.slot for e in log.begin_epoch()] == [3, 4, 0, 1]
 
 
+def test_an_ordered_queue_is_answered_in_submission_order():
+    log = InflightLog()
+    log.order([0])
+    first, second, third = entries = [request(log, slot) for slot in (3, 1, 4)]
+    for entry in entries:
+        log.submit(entry)
+    assert [log.overtakes(entry) for entry in entries] == [False, True, True]
+    log.retire(first)
+    assert [log.overtakes(entry) for entry in log.begin_epoch()] == [False, True]
+    log.retire(second)
+    log.orphan_all()
+    later = request(log, 2)
+    assert log.absorb_orphan(third.slot, third.generation)
+    log.submit(later)
+    assert not log.overtakes(later)
+
+
+def test_other_queues_are_answered_in_any_order():
+    log = InflightLog()
+    log.order([1])
+    entries = [request(log, slot) for slot in range(3)]
+    for entry in entries:
+        log.submit(entry)
+    for entry in reversed(entries):
+        assert not log.overtakes(entry)
+        log.retire(entry)
+
+
 def test_generations_tell_two_uses_of_a_slot_apart_even_when_they_wrap():
     log = InflightLog()
     log._generation = 0xFFFFFFFE

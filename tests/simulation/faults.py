@@ -157,6 +157,22 @@ def lie(world: "World", pick: Pick) -> str | None:
     return f"epoch {line.epoch} about {line.port.name}: {what}"
 
 
+def lose(world: "World", pick: Pick) -> str | None:
+    """A service OS keeps to itself that a request is done, and tells of later ones."""
+    for line in world.keeper.core.lines:
+        if line.phase is not Phase.ATTACHED or not line.port.served.log.ordered:
+            continue
+        told = [m.completions.completions for m in line.stream.outbox]
+        known = [c for t in told for c in t if line.port.served.log.find(c.slot, c.generation)]
+        if len(known) > 1:
+            index = pick(len(known) - 1)
+            message = next(t for t in told if known[index] in t)
+            message.remove(known[index])
+            world.report.add("lost answers")
+            return f"epoch {line.epoch} about {line.port.name}, slot {known[index].slot}"
+    return None
+
+
 def poison(world: "World", pick: Pick) -> str | None:
     """The guest writes what no incarnation survives; its disk is to be kept away from them."""
     if len(world.disk.poison) == POISONS:
@@ -179,9 +195,10 @@ STEPS = {
     "impatient": (1, impatient),
     "pardon": (6, pardon),
     "lie": (6, lie),
+    "lose": (1, lose),
     "poison": (2, poison),
 }
 
 # What looks like poison, or takes it away. A world has these or poison: where the only deaths are
 # by poison, nobody but its author may be put in quarantine.
-MURKY = frozenset({"kill", "stop", "resume", "suspect", "sever", "reset"})
+MURKY = frozenset({"kill", "stop", "resume", "suspect", "sever", "lose", "reset"})

@@ -5,8 +5,10 @@ import threading
 import pytest
 
 from microhypervisor.devices import served
+from microhypervisor.errors import PeerFault
+from protos import io_pb2
 from tests.microhypervisor.devices.hands import accept, collect
-from tests.sessions.service import PATIENCE, described, eventually
+from tests.sessions.service import HEADER, PATIENCE, Rig, described, eventually
 
 
 def test_quiescing_asks_for_what_parks_to_be_answered(rig):
@@ -91,3 +93,46 @@ def test_patience_and_failure_may_change_from_one_incarnation_to_the_next(rig):
     newer = described(patience_ms=5, failure=b"\1")
     rig.device.adopt(newer)
     assert rig.device.description() == newer
+
+
+@pytest.fixture
+def ordered(memory):
+    """A running device whose requests are answered in the order they came."""
+    rig = Rig(memory)
+    rig.device.adopt(described(io_pb2.Queue(max_size=8, header_bytes=HEADER, ordered=True)))
+    rig.device.begin_epoch()
+    rig.start(queues=1)
+    while rig.device.next_control():
+        pass
+    yield rig
+    rig.close()
+
+
+def test_what_overtakes_a_lost_completion_is_not_given_to_the_guest(ordered):
+    ordered.submit(0, 1, 2, 3)
+    entries = collect(ordered)
+    with pytest.raises(PeerFault, match="a completion of queue 0 was lost"):
+        accept(ordered, entries[0], entries[2], entries[3])
+    assert ordered.rings[0].take() == [(0, 0)]
+    _, again = ordered.device.begin_epoch()
+    assert [entry.head for entry in again] == [1, 2, 3]
+    accept(ordered, *again)
+    assert ordered.rings[0].take() == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_a_completion_of_an_ordered_queue_that_is_dropped_is_missing(ordered):
+    ordered.submit(0, 1)
+    entries = collect(ordered)
+    accept(ordered, entries[0], written=1 << 20)
+    with pytest.raises(PeerFault):
+        accept(ordered, entries[1])
+    assert ordered.rings[0].take() == []
+
+
+def test_an_ordered_device_changes_no_state(ordered):
+    ordered.submit(0)
+    (entry,) = collect(ordered).values()
+    done = [io_pb2.Completion(slot=entry.slot, generation=entry.generation)]
+    ordered.device.accept(io_pb2.Completions(epoch=1, completions=done, state=b"x"), 1, None)
+    assert (ordered.rings[0].take(), ordered.device.state) == ([], b"")
+    assert ordered.device.status.dropped == 1

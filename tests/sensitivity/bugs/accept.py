@@ -24,6 +24,13 @@ BUGS = (
         f"{LENGTH}|{REGISTERS}",
     ),
     Bug(
+        "overtaking-believed",
+        "a completion that overtakes others shows that theirs are lost: instead it is believed",
+        (Edit(SERVED, ACCEPT, "log.overtakes(entry)", "False"),),
+        Simulator(90_000, (("lose", 6),)),
+        ANYTHING,
+    ),
+    Bug(
         "completion-doubled",
         "a request comes back once: instead twice",
         (
