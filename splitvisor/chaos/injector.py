@@ -98,6 +98,7 @@ class Injector:
             service=service,
             standby=standby,
             nth=fault.nth,
+            times=1,
             by=fault.by,
             size=fault.size,
             how=fault.how,

@@ -1,7 +1,6 @@
 """`splitvisor chaos`: a campaign of faults under a load that judges every answer."""
 
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -31,8 +30,6 @@ MOST = 16  # guests, and service OSes
 SMALLEST, LARGEST = 1 << 20, 1 << 30  # bytes of a disk; the guest keeps account of each block
 SHORTEST, SHORTEST_EVERY = 1.5, 0.01  # seconds
 LONGEST = 24 * 3600
-_LONG = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|h)", re.ASCII)
-_FACTORS = {"m": 60, "h": 3600}
 PLAIN_EVERY = 10.0  # seconds from one line to the next where there is no terminal
 
 _KINDS = "\n".join(f"  {kind:<14}{what}" for kind, what in KINDS.items())
@@ -257,11 +254,7 @@ def _rescue(folder: Path) -> Path:
 
 
 def _seconds(option: str, text: str, least: float) -> float:
-    minutes = _LONG.fullmatch(text)
-    if minutes:
-        seconds = float(minutes[1]) * _FACTORS[minutes[2]]
-    else:
-        seconds = parse_duration(text) / 1e9
+    seconds = parse_duration(text) / 1e9
     if not least <= seconds <= LONGEST:
         raise UserError(f"{option} {text}: give {least:g}s to {LONGEST // 3600}h")
     return seconds

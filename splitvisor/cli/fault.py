@@ -1,25 +1,21 @@
 """`splitvisor fault`: make a service OS of a running machine misbehave, on purpose."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from drivers.options import nearest
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render
+from splitvisor.cli.fault_parsing import LEAKED, SLOWER, parse_fault
 from splitvisor.cli.fault_words import GARBLES, KINDS, POINT_HELP, POINTS, Kind, fault_text
 from splitvisor.errors import UserError
 from splitvisor.supervisor.run_directory import Running, running
-from splitvisor.units import format_duration, format_size, parse_duration, parse_size
 
-MAX_DELAY_US = 3_600_000_000  # an hour
-MAX_LEAK = 1 << 40
 MAX_COUNT = 10**15  # more than any machine lives to see
-_REQUEST = faults.BEFORE_EXECUTE  # where what is said of devices or requests acts unless told
 
 _POINT_TABLE = "\n".join(f"  {word:<17}{POINT_HELP[number]}" for word, number in POINTS.items())
 _EPILOG = f"""
@@ -55,11 +51,9 @@ def _injector(word: str, kind: Kind) -> click.Command:
 
     def inject(root: Path, target: str, as_json: bool, **options: Any) -> None:
         machine, service = client.split_name(target)
-        request = operator.FaultRequest(standby=options["standby"], fault=_fault(kind, options))
-        chosen = client.choose(root, machine)
-        if request.fault.device and not service:
-            service = _server(chosen, f"{request.fault.guest}/{request.fault.device}")
+        request = operator.FaultRequest(standby=options["standby"], fault=_fault(word, options))
         request.service = service
+        chosen = client.choose(root, machine)
         reply = client.inject_fault(chosen, request)
         if as_json:
             told = {"machine": chosen.name, **render.plain(reply)}
@@ -124,11 +118,11 @@ def _at_help(kind: Kind) -> str:
 def _own_options(kind: Kind) -> Iterator[click.Option]:
     if kind.number == faults.SLOW:
         yield click.Option(
-            ["--by"], default="20ms", show_default=True, metavar="TIME", help="More."
+            ["--by"], default=SLOWER, show_default=True, metavar="TIME", help="More."
         )
     if kind.number == faults.LEAK:
         yield click.Option(
-            ["--bytes"], default="64M", show_default=True, metavar="SIZE", help="Of it."
+            ["--bytes"], default=LEAKED, show_default=True, metavar="SIZE", help="Of it."
         )
     if kind.number == faults.GARBLE:
         how = "What is wrong: 'length' is longer than the buffer, 'twice' an answer sent again."
@@ -139,66 +133,23 @@ def _own_options(kind: Kind) -> Iterator[click.Option]:
         yield click.Option(["--seed"], type=click.IntRange(0, MAX_COUNT), default=0, help=seed)
 
 
-def _fault(kind: Kind, options: dict[str, Any]) -> faults.Fault:
-    guest, device = _device(options["device"])
-    selective = any(options[name] is not None for name in ("device", "nth", "sector"))
-    point = POINTS[options["at"]] if options["at"] else kind.point
-    if selective and point == faults.ANYWHERE:
-        point = _REQUEST
-    if options["every_incarnation"] and point == faults.ANYWHERE and kind.is_signal:
-        raise UserError("a signal is sent once: name a point for --every-incarnation with --at")
-    return faults.Fault(
-        action=kind.number,
-        point=point,
-        guest=guest,
-        device=device,
+def _fault(word: str, options: Mapping[str, Any]) -> faults.Fault:
+    device = options["device"] or ""
+    if device and "/" not in device:
+        raise UserError(f"--device {device!r}: write GUEST/DEVICE, as in web/disk0")
+    return parse_fault(
+        word,
+        options["at"] or "",
+        device,
         nth=options["nth"] or 0,
         times=options["times"],
-        delay_us=_delay_us(options["by"]) if "by" in options else 0,
-        bytes=_leak(options["bytes"]) if "bytes" in options else 0,
-        garble=GARBLES[options.get("how", "some")],
+        by=options.get("by", ""),
+        size=options.get("bytes", ""),
+        how=options.get("how", "some"),
+        sector=options["sector"],
         seed=options.get("seed", 0),
         every_incarnation=options["every_incarnation"],
-        sector=options["sector"] or 0,
-        only_sector=options["sector"] is not None,
     )
-
-
-def _device(text: str | None) -> tuple[str, str]:
-    if text is None:
-        return "", ""
-    guest, slash, device = text.partition("/")
-    if not (guest and slash and device) or "/" in device:
-        raise UserError(f"--device {text!r}: write GUEST/DEVICE, as in web/disk0")
-    return guest, device
-
-
-def _delay_us(text: str) -> int:
-    delay_us = parse_duration(text) // 1000
-    if not 1 <= delay_us <= MAX_DELAY_US:
-        limits = f"1us to {format_duration(MAX_DELAY_US * 1000)}"
-        raise UserError(f"--by {text}: give {limits}")
-    return delay_us
-
-
-def _leak(text: str) -> int:
-    size = parse_size(text)
-    if not 1 <= size <= MAX_LEAK:
-        raise UserError(f"--bytes {text}: give 1 to {format_size(MAX_LEAK)}")
-    return size
-
-
-def _server(machine: Running, device: str) -> str:
-    """The service OS of guest/device."""
-    services = {
-        f"{guest.name}/{one.name}": one.service
-        for guest in client.status(machine).guests
-        for one in guest.devices
-        if one.service
-    }
-    if device not in services:
-        raise UserError(f"no device {device!r} that a service OS serves{nearest(device, services)}")
-    return services[device]
 
 
 @fault.command("ls")

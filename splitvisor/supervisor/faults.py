@@ -4,20 +4,45 @@ A fault belongs to one incarnation. One that is to be in every incarnation is ke
 again in each that follows, before anything is attached to it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from drivers.options import nearest
 from protos import core_pb2 as core
 from protos import faults_pb2 as faults
 from protos import faults_pb2_grpc as faults_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
+from splitvisor.machine import Guest
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.failure import MachineError
 
 ANSWER = 5.0  # seconds; an incarnation that hangs may have no answer to give
+
+
+def service_of(guests: Sequence[Guest], fault: faults.Fault, service: str) -> str:
+    """The service OS that is to misbehave: `service`, or if that is "" the one that is meant.
+
+    "" if that is still open; UserError if `service` does not serve the device of the fault.
+    """
+    if not fault.device:
+        return service
+    known = {f"{guest.name}/{one.name}": one.service for guest in guests for one in guest.devices}
+    own = {
+        known[f"{guest.name}/{fault.device}"]
+        for guest in guests
+        if fault.guest in ("", guest.name) and f"{guest.name}/{fault.device}" in known
+    }
+    device = f"{fault.guest}/{fault.device}" if fault.guest else fault.device
+    if not own:
+        raise UserError(f"no device {device!r} that a service OS serves{nearest(device, known)}")
+    if service and service not in own:
+        right = " or ".join(sorted(own))
+        raise UserError(f"device {device} is served by service OS {right}, not by {service}")
+    return service or (own.pop() if len(own) == 1 else "")
 
 
 def is_signal(fault: faults.Fault) -> bool:

@@ -23,7 +23,7 @@ from protos import core_pb2_grpc as core_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, Machine
-from splitvisor.supervisor import ending, events, rpc, steps, urgency
+from splitvisor.supervisor import ending, events, faults, rpc, steps, urgency
 from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
 from splitvisor.supervisor.core_calls import CoreCalls
 from splitvisor.supervisor.events import ServiceEvent
@@ -225,7 +225,10 @@ class Supervisor:
 
     async def inject_fault(self, request: operator.FaultRequest) -> operator.FaultReply:
         """Make a service OS misbehave; UserError if that cannot be."""
-        return await self._service(request.service).inject(request)
+        if request.service:
+            self._service(request.service)  # refuses an unknown one, whatever the device
+        name = faults.service_of(self._machine.guests, request.fault, request.service)
+        return await self._service(name).inject(request)
 
     async def list_faults(self, service: str) -> operator.ListFaultsReply:
         """The faults that wait in the incarnation that serves."""

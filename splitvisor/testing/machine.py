@@ -21,6 +21,7 @@ from protos import core_pb2 as core
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
+from splitvisor.cli.fault_parsing import parse_fault
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.outage import Outage
 from splitvisor.supervisor.run_directory import OPERATOR_SOCKET
@@ -28,7 +29,6 @@ from splitvisor.testing import events
 from splitvisor.testing.description import console_log
 from splitvisor.testing.events import Event, Story
 from splitvisor.testing.failure import MachineFailure
-from splitvisor.testing.faults import fault as fault_of
 from splitvisor.testing.guest import Guest
 from splitvisor.testing.signals import deferred
 
@@ -124,11 +124,11 @@ class Machine:
         standby: bool = False,
         **more: Any,
     ) -> operator.FaultReply:
-        """Make a service OS misbehave; `more` is as in `splitvisor.testing.faults`.
+        """Make a service OS misbehave; `more` is as in `splitvisor.cli.fault_parsing`.
 
         Without `at`, kill and stop are signals; anything else needs failpoints.
         """
-        wanted = fault_of(action, at, device, **more)
+        wanted = parse_fault(action, at, device, **more)
         request = operator.FaultRequest(service=service, standby=standby, fault=wanted)
         reply: operator.FaultReply = self._ask("InjectFault", request)
         return reply

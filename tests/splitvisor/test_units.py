@@ -32,7 +32,16 @@ def test_formatted_sizes_are_read_back(size):
 
 @pytest.mark.parametrize(
     ("text", "duration"),
-    [("10ms", 10_000_000), ("2s", 2 * 10**9), ("500us", 500_000), ("7 ns", 7), ("1.5ms", 1500000)],
+    [
+        ("10ms", 10_000_000),
+        ("2s", 2 * 10**9),
+        ("500us", 500_000),
+        ("7 ns", 7),
+        ("1.5ms", 1500000),
+        ("10m", 600 * 10**9),
+        ("1.5h", 5400 * 10**9),
+        ("0.5m", 30 * 10**9),
+    ],
 )
 def test_durations_are_nanoseconds(text, duration):
     assert parse_duration(text) == duration

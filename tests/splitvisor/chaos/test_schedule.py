@@ -7,7 +7,7 @@ import pytest
 
 from splitvisor.chaos.plan import Plan
 from splitvisor.chaos.schedule import KINDS, injection
-from splitvisor.testing.faults import fault
+from splitvisor.cli.fault_parsing import parse_fault
 
 PLAN = Plan(seed=1, seconds=10, kinds=tuple(KINDS), guests=3)
 ENOUGH = 3000
@@ -52,7 +52,7 @@ def test_each_fault_can_be_injected(kind):
         if one.at:
             action = {"zombie": "stop", "kill-recovery": "kill"}.get(kind, kind)
             amounts = {"nth": one.nth, "by": one.by, "size": one.size, "how": one.how}
-            made = fault(action, one.at, f"storm/{one.device}", **amounts)
+            made = parse_fault(action, one.at, f"storm/{one.device}", **amounts)
             assert (made.nth, made.device) == (one.nth, one.device)
             assert str(one).startswith(f"{kind} at {one.at} of storm{one.guest}/{one.device}")
         if one.device != "disk0":

@@ -67,7 +67,7 @@ def test_who_is_meant(splitvisor, web):
     for arguments in (("lab/net",), ("lab", "--standby"), ("--device", "web/disk0")):
         assert splitvisor("fault", "stop", *arguments)[0] == 0
     assert [(r.service, r.standby) for r in web.asked] == [
-        *(("net", False), ("", True), ("storage", False)),
+        *(("net", False), ("", True), ("", False)),
     ]
 
 
@@ -141,15 +141,6 @@ def test_a_mistake_is_one_line_before_anything_is_asked(splitvisor, arguments, w
     assert (status, output) == (2, "")
     (line,) = errors.splitlines()
     assert words in line
-
-
-@pytest.mark.parametrize("device", ["web/dsk0", "web/balloon0"])
-def test_a_device_that_no_service_os_serves_is_refused(splitvisor, web, device):
-    status, _, errors = splitvisor("fault", "hang", "--device", device)
-    assert status == 2
-    assert f"no device '{device}' that a service OS serves" in errors
-    assert "web/disk0" in errors
-    assert web.asked == []
 
 
 def test_what_the_machine_refuses_is_its_line_and_status_2(splitvisor, web):
