@@ -2,7 +2,9 @@
 
 import os
 import select
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.cli.launch import note
+from splitvisor.cli.narrate import service_line
 from splitvisor.errors import UserError
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.failure import MachineError
@@ -60,13 +63,35 @@ def status(machine: Running) -> operator.MachineStatus:
 def stop(machine: Running, guest: str) -> None:
     """End a guest, or with an empty name the machine; comes back when it is gone."""
     pidfd = _pidfd(machine)
-    _ask(machine, "Stop", operator.StopRequest(guest=guest), END)
+    with nullcontext() if guest else _waits_told(machine):
+        _ask(machine, "Stop", operator.StopRequest(guest=guest), END)
     if not guest and pidfd is not None:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.poll(END * 1000)
     if pidfd is not None:
         os.close(pidfd)
+
+
+@contextmanager
+def _waits_told(machine: Running) -> Iterator[None]:
+    """Meanwhile say which service OS the end of the machine waits for."""
+    with rpc.channel(machine.operator_socket) as channel:
+        call = operator_grpc.OperatorStub(channel).Events(core.WatchRequest())
+
+        def tell() -> None:
+            with suppress(grpc.RpcError):  # it is cancelled, or there are too many who follow
+                for message in call:
+                    if message.service.kind == operator.SERVICE_AWAITED:
+                        note(service_line(message.service))
+
+        thread = threading.Thread(target=tell)
+        thread.start()
+        try:
+            yield
+        finally:
+            call.cancel()
+            thread.join()
 
 
 def kill_service(machine: Running, service: str) -> operator.KillServiceReply:

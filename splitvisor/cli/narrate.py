@@ -40,11 +40,14 @@ _SERVICE_WORDS: dict[int, str] = {
     operator.SERVICE_ATTACHED: "has {e.count} devices attached",
     operator.SERVICE_START_FAILED: "epoch {e.epoch} {e.text}",
     operator.SERVICE_STANDBY_LOST: "stands by no more: {e.text}",
+    operator.SERVICE_DEVICE_UNSERVED: "device {e.device} is not served: {e.text}; it is tried again",
+    operator.SERVICE_DEVICE_SERVED: "device {e.device} is served again after {e.text}",
     operator.SERVICE_QUARANTINED: "device {e.device} is in quarantine: {e.text}",
     operator.SERVICE_DEVICE_RELEASED: "device {e.device} is given back to it",
     operator.SERVICE_UPGRADE_BEGUN: "an upgrade begins",
     operator.SERVICE_UPGRADE_FAILED: "the upgrade failed: {e.text}",
     operator.SERVICE_OUTAGE_POLICY: "device {e.device} waits for too long: {e.text}",
+    operator.SERVICE_AWAITED: "is to close its devices, and is waited for: {e.text} at most",
     operator.SERVICE_SAID: "{e.text}",
     operator.SERVICE_FAULT: "is to misbehave: {e.text}",
 }
@@ -92,7 +95,9 @@ def is_stall(event: events.SupervisorEvent) -> bool:
 def matters(event: events.SupervisorEvent) -> bool:
     """Whether somebody who wants to hear nothing but trouble wants to hear of this."""
     match event:
-        case events.ServiceSaid() | events.GuestNotRestarted():
+        case events.ServiceSaid() | events.ServiceAwaited() | events.GuestNotRestarted():
+            return True
+        case events.DeviceUnserved() | events.DeviceServed():
             return True
         case events.DeviceQuarantined() | events.OutagePolicyActed():
             return True

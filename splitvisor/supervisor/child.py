@@ -124,11 +124,11 @@ class Child:
         return self.status is not None
 
     async def end(self, patience: trio.CancelScope) -> None:
-        """SIGTERM, wait while `patience` lasts, then bury."""
+        """SIGTERM, wait while `patience` lasts, then bury; at once if it is stopped."""
         self.terminate()
         with patience:
             if self.status is None:
-                await self.died()
+                await self.stopped()
         await self.bury()
 
     def how_it_died(self) -> str:

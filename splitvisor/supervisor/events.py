@@ -175,6 +175,21 @@ class FaultInjected:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAwaited:
+    """The machine ends, and an incarnation takes its time; `left_ns` until it is killed."""
+
+    service: str
+    pid: int
+    epoch: int
+    left_ns: int
+
+    @property
+    def left(self) -> str:
+        """For people."""
+        return f"{self.left_ns / 1e9:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSaid:
     """A line that an incarnation left on its standard error; told when it is dead."""
 
@@ -221,6 +236,7 @@ ServiceEvent = (
     | UpgradeFailed
     | OutagePolicyActed
     | FaultInjected
+    | ServiceAwaited
     | ServiceSaid
 )
 SupervisorEvent = CoreStarted | ServiceEvent | GuestEvent | GuestRestarted | GuestNotRestarted

@@ -33,6 +33,7 @@ _KINDS: dict[type, _Kind] = {
     events.UpgradeFailed: _Kind(operator.SERVICE_UPGRADE_FAILED, "why"),
     events.OutagePolicyActed: _Kind(operator.SERVICE_OUTAGE_POLICY, "what"),
     events.FaultInjected: _Kind(operator.SERVICE_FAULT, "what"),
+    events.ServiceAwaited: _Kind(operator.SERVICE_AWAITED, "left"),
     events.ServiceSaid: _Kind(operator.SERVICE_SAID, "line"),
 }
 

@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -38,6 +39,7 @@ from splitvisor.supervisor.service import START_DEADLINE, ServiceKeeper
 
 STOP_PATIENCE = 5.0  # seconds for the core to stop all guests
 FLUSH_PATIENCE = 20.0  # seconds for a service OS to flush its disks
+SILENCE = 2.0  # seconds that this may take before it is told
 EXIT_PATIENCE = 5.0  # seconds for the core to exit
 CALL_DEADLINE = 30.0
 
@@ -245,7 +247,7 @@ class Supervisor:
                 await self.guests.stop_all()
         async with trio.open_nursery() as nursery:
             for service in self._services.values():
-                nursery.start_soon(service.end, self._patient(FLUSH_PATIENCE))
+                nursery.start_soon(self._end, service)
         if self._core is not None:
             await self._core.end(self._patient(EXIT_PATIENCE))
         self._closed.set()
@@ -253,6 +255,21 @@ class Supervisor:
             await trio.to_thread.run_sync(self._operator.stop)
         self._channel.close()
         self._directory.remove()
+
+    async def _end(self, service: ServiceKeeper) -> None:
+        patience = self._patient(FLUSH_PATIENCE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_of_wait, service, patience)
+            await service.end(patience)
+            nursery.cancel_scope.cancel()
+
+    async def _tell_of_wait(self, service: ServiceKeeper, patience: trio.CancelScope) -> None:
+        await trio.sleep(SILENCE)
+        status = service.status()
+        if status.pid and os.path.exists(f"/proc/{status.pid}") and not patience.cancel_called:
+            left = round((patience.deadline - trio.current_time()) * 1e9)
+            told = events.ServiceAwaited(service.name, status.pid, status.epoch, left)
+            self._tell(told, time.monotonic_ns())
 
     def _tell(self, event: ServiceEvent, now: int) -> None:
         for message in messages_of(event, now):

@@ -115,6 +115,11 @@ BROKEN = ("web/disk0: gone",)
             "service OS io: pid 8 (epoch 1) is to misbehave: hang at mid-batch",
         ),
         (events.ServiceSaid("io", "a line"), "service OS io: a line"),
+        (
+            events.ServiceAwaited("io", 7, 2, 18_000_000_000),
+            "service OS io: pid 7 (epoch 2) is to close its devices, and is waited for: "
+            "18 s at most",
+        ),
         (events.GuestRestarted("web"), "guest web: restarted after a reset"),
     ],
 )
@@ -176,6 +181,7 @@ def test_a_stall_is_no_story_where_only_the_machine_is_told_of():
 
 def test_trouble_matters_to_those_who_want_to_hear_of_nothing_else():
     assert matters(events.ServiceSaid("io", "help"))
+    assert matters(events.ServiceAwaited("io", 7, 2, 18_000_000_000))
     assert matters(events.DeviceQuarantined("io", "web/disk0", "why"))
     assert matters(events.OutagePolicyActed("io", "web/disk0", "its requests fail"))
     assert not matters(events.ServiceDied("io", 8, 1, "signal 9 (SIGKILL)", 0))

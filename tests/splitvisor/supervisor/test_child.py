@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import trio
+import trio.testing
 
 from splitvisor.supervisor.child import StartError, Stdio, adopt_orphans, describe_status, spawn
 
@@ -119,6 +120,26 @@ async def test_patience_ends_with_sigkill(start):
     child = start("import signal; signal.signal(15, signal.SIG_IGN)\n" + SAY_READY + WAIT)
     await child.ready(20)
     await child.end(trio.CancelScope(deadline=trio.current_time() + 0.05))
+    assert child.how_it_died() == "signal 9 (SIGKILL)"
+
+
+async def test_one_that_is_stopped_is_not_waited_for(start):
+    child = start(SAY_READY + WAIT)
+    await child.ready(20)
+    child.stop()
+    with trio.fail_after(60):
+        await child.end(trio.CancelScope())
+    assert child.how_it_died() == "signal 9 (SIGKILL)"
+
+
+async def test_one_that_is_stopped_while_it_ends_is_not_waited_for_either(start):
+    child = start("import signal; signal.signal(15, signal.SIG_IGN)\n" + SAY_READY + WAIT)
+    await child.ready(20)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.end, trio.CancelScope())
+        await trio.testing.wait_all_tasks_blocked()
+        assert child.status is None
+        child.stop()
     assert child.how_it_died() == "signal 9 (SIGKILL)"
 
 

@@ -31,6 +31,7 @@ EXAMPLES = [
     (events.UpgradeFailed("io", "no"), operator.SERVICE_UPGRADE_FAILED, "no"),
     (events.OutagePolicyActed("io", "a/b", "x"), operator.SERVICE_OUTAGE_POLICY, "x"),
     (events.FaultInjected("io", 8, 1, "kill"), operator.SERVICE_FAULT, "kill"),
+    (events.ServiceAwaited("io", 1, 2, 17_600_000_000), operator.SERVICE_AWAITED, "18 s"),
     (events.ServiceSaid("io", "oops"), operator.SERVICE_SAID, "oops"),
 ]
 
