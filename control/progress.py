@@ -74,13 +74,15 @@ class Progress:
         """At each device, `passed_ns` after the last time."""
         stalls: dict[tuple[Session, Phase], tuple[Stall, Stall]] = {}
         for a in self._directory.attachments:
-            stalled_ms = 0
+            stalled_ms, news = 0, None
             if a.active and not a.failing:
                 key = a.active, a.active.phase
                 both = stalls[key] = self._stalls.get(key) or (Stall(), Stall())
-                stalled_ms = self._stalled(a.device, *key, *both, passed_ns)
+                stalled_ms, news = self._stalled(a.device, *key, *both, passed_ns)
             if a.device.status.stalled_ms != stalled_ms:
                 a.device.status.stalled_ms = stalled_ms
+            if news is not None:  # who hears of it asks for the status
+                self._events.emit(news)
         self._stalls = stalls
 
     def _stalled(
@@ -91,8 +93,11 @@ class Progress:
         whole: Stall,
         single: Stall,
         passed_ns: int,
-    ) -> int:
-        """Milliseconds for which `whole`, the device, or a `single` request got no further."""
+    ) -> tuple[int, core_pb2.Event | None]:
+        """Milliseconds for which `whole`, the device, or a `single` request got no further.
+
+        With an event if half of the patience is over.
+        """
         stall, text = whole, ""
         if phase is Phase.BEGUN:
             over = whole.look(passed_ns, True, 0, BEGIN_PATIENCE_MS)
@@ -103,7 +108,8 @@ class Progress:
             oldest = device.oldest() if busy else None
             if single.look(passed_ns, oldest is not None, oldest or 0, OVERTAKEN * patience_ms):
                 over, stall, text = True, single, "a request is not answered, others are"
-        if over:
-            stalled = device, session.epoch, text, stall.ns // 1_000_000
-            self._events.emit(about(core_pb2.EVENT_DEVICE_STALLED, *stalled))
-        return max(whole.ns, single.ns if single.told else 0) // 1_000_000
+        stalled_ms = max(whole.ns, single.ns if single.told else 0) // 1_000_000
+        if not over:
+            return stalled_ms, None
+        told = device, session.epoch, text, stall.ns // 1_000_000
+        return stalled_ms, about(core_pb2.EVENT_DEVICE_STALLED, *told)

@@ -12,13 +12,12 @@ from contextlib import suppress
 import grpc
 import trio
 
+from protos import core_pb2 as core
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.child import Child
 from splitvisor.supervisor.core_calls import Calls
 from splitvisor.supervisor.threads import pressure, threads_of
-from splitvisor.supervisor.watchdog import MS, Sight, Watchdog
-
-GLANCE_NS = 5 * MS
+from splitvisor.supervisor.watchdog import GLANCE_NS, MS, Sight, Watchdog
 
 
 class Attention:
@@ -32,6 +31,8 @@ class Attention:
         self._calls = calls
         self._feed = feed
         self._watchdog = Watchdog()
+        self._watching = False
+        self._watch_until = 0
 
     def look(self) -> None:
         """Whether it is dead, now and not when its pidfd's turn comes."""
@@ -42,28 +43,44 @@ class Attention:
         """The core lost a device, or has no use for the process any more."""
         self._lost(why)
 
-    def stalled(self, device: str, ms: int) -> str:
-        """A device (guest/device) completes nothing, the core tells; why that is death, or ""."""
-        service, core = threads_of(self._child.pid), threads_of(self._calls.pid())
-        sight = Sight(time.monotonic_ns(), service, core, pressure())
-        return self._watchdog.stalled(device, ms, sight)
+    async def stalled(self, device: str, event: core.Event) -> None:
+        """A device (guest/device) completes nothing, the core tells: judge whether that is death.
 
-    async def follow_up(self, device: str, ms: int, why: str) -> None:
-        """What the core told of is judged by now: `why` it is dead, or nothing yet.
-
-        Without, look whether somebody is at the disk, until about the time that it tells more. Take
-        it for dead only if the device still completes nothing: what was told may be an old story.
+        If not, glance at the threads until about the time that it tells more.
         """
-        if not why:
-            for _ in range(ms * MS // GLANCE_NS):
-                await trio.sleep(GLANCE_NS / 1e9)
-                if not (threads := threads_of(self._child.pid)):
-                    return
-                self._watchdog.glance(device, threads)
-            return
+        if why := self._judge(device, event.count, event.monotonic_ns, event.text):
+            await self._confirm(device, event, why)
+        self._watch_until = time.monotonic_ns() + event.count * MS
+        await self._watch()
+
+    def _judge(self, device: str, ms: int, told: int, what: str) -> str:
+        service, core_ = threads_of(self._child.pid), threads_of(self._calls.pid())
+        sight = Sight(time.monotonic_ns(), service, core_, pressure())
+        return self._watchdog.stalled(device, ms, told, sight, what)
+
+    async def _confirm(self, device: str, event: core.Event, why: str) -> None:
+        """It is dead if that is so as well when the core has looked once more.
+
+        What was told may be an old story: events come late on a busy host.
+        """
         with suppress(grpc.RpcError):  # another event comes
-            if await self._calls.stalled_ms(device) >= ms:
-                self._lost(why)
+            while (ms := await self._calls.stalled_ms(device)) == event.count:
+                await trio.sleep(GLANCE_NS / 1e9)
+            if ms > event.count:
+                why = self._judge(device, ms, time.monotonic_ns(), event.text)
+                if why:
+                    self._lost(why)
+
+    async def _watch(self) -> None:
+        if self._watching:
+            return
+        self._watching = True
+        while time.monotonic_ns() < self._watch_until:
+            await trio.sleep(GLANCE_NS / 1e9)
+            if not (threads := threads_of(self._child.pid)):
+                return
+            self._watchdog.glance(time.monotonic_ns(), threads)
+        self._watching = False
 
     async def await_death(self) -> None:
         """Until it is dead, however it is told first."""

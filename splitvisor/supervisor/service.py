@@ -128,9 +128,8 @@ class ServiceKeeper:
             case core.EVENT_STANDBY_LOST if process is not None:
                 process.attention.stream_broke(event.text)
             case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
-                why = process.attention.stalled(device, event.count)
                 if self._nursery is not None:
-                    self._nursery.start_soon(process.attention.follow_up, device, event.count, why)
+                    self._nursery.start_soon(process.attention.stalled, device, event)
 
     def kill(self) -> tuple[int, int]:
         """SIGKILL the incarnation that serves; its pid and epoch. UserError if it is dead."""

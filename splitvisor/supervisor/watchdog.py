@@ -10,7 +10,11 @@ of chances and completed nothing is stuck, whether it sleeps (a deadlock) or com
 Threads of the core count as well, for what they have not yet taken in looks like what was never
 completed; but only those that want little: a vCPU that computes is what others wait for. And while
 the whole host is overloaded (pressure stall information), where threads also wait long for each
-other, five times the patience has to pass. Pure.
+other, five times the patience has to pass.
+
+What the watchdog did not see is no chance either. On a busy host it is told late, of several halves
+at once, and of stalls that are over: so it has to have watched for most of a half, without the gaps
+between its glances, and what may be another stall than the one before begins anew. Pure.
 """
 
 from dataclasses import dataclass
@@ -20,9 +24,12 @@ from splitvisor.supervisor.threads import Thread, Threads
 MS = 1_000_000
 DISK_PATIENCE_MS = 30_000
 OVERLOAD_FACTOR = 5
+GLANCE_NS = 5 * MS  # between glances
 _OVERLOAD = 0.75  # of the time somebody waited for a processor
 _EXCUSE = 0.25  # of the time; who was kept from running for less had time enough
 _MODEST = 0.25  # of the time: what a thread of the core computes at most that is no vCPU
+_WATCHED = 0.75  # of half of the patience: what is to be seen; the core looks every 10 ms
+_GAP_NS = 4 * GLANCE_NS  # between two glances; in a longer one nothing was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,40 @@ class Sight:
     pressure: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """What happened between two sights; nanoseconds of those elapsed."""
+
+    elapsed: int
+    service: int  # in which some thread of the service OS was kept from running
+    core: int  # the same of the core's
+    blind: int  # in which nobody looked
+    pressed: int  # in which somebody on the host waited for a processor
+
+    @property
+    def kept(self) -> int:
+        """What the host, and not the process, is to blame for."""
+        kept = max(self.service, self.core, self.blind)
+        return kept if kept > _EXCUSE * self.elapsed else 0
+
+
+def chances(first: Sight, last: Sight, blind: int) -> Chances:
+    """Between two sights of one process, with gaps of so many nanoseconds."""
+    elapsed = last.now - first.now
+    modest = {
+        i: thread
+        for i, thread in last.core.items()
+        if i in first.core and thread.run - first.core[i].run <= _MODEST * elapsed
+    }
+    return Chances(
+        elapsed,
+        deprived(first.service, last.service, elapsed),
+        deprived(first.core, modest, elapsed),
+        blind,
+        last.pressure - first.pressure,
+    )
+
+
 @dataclass(slots=True)
 class Stall:
     """One device that completes nothing, from the first time that the core tells of it."""
@@ -42,36 +83,60 @@ class Stall:
     half_ms: int  # of the patience of this device
     first: Sight
     last_ms: int
+    told: int  # when the core told last
     waited: bool  # for a disk, at the last look or since: it had that much less time
+    seen: int  # when somebody looked last
+    blind: int = 0
+    glances: int = 0
+    at_disk: int = 0  # glances
 
-    def verdict(self, ms: int, sight: Sight) -> str:
+    def glance(self, now: int, service: Threads) -> None:
+        """Between two looks, and at each."""
+        gap, self.seen = now - self.seen, now
+        if gap > _GAP_NS:
+            self.blind += gap - GLANCE_NS
+        waits = waits_for_disk(service)
+        self.glances += 1
+        self.at_disk += waits
+        self.waited = self.waited or waits
+
+    def is_other(self, ms: int, told: int) -> bool:
+        """Whether what is told of now has begun, or may have, since it was told of this one."""
+        return ms <= self.last_ms or told - self.told >= ms * MS
+
+    def verdict(self, ms: int, told: int, sight: Sight) -> str:
         """Why the process is stuck after so many milliseconds without a completion, or ""."""
-        self.last_ms = ms
+        self.last_ms, self.told = ms, told
         service = sight.service
         if service and all(thread.state in "Tt" for thread in service.values()):
-            return f"nothing completed for {ms} ms: all its threads are stopped"
+            return "all its threads are stopped"
+        self.glance(sight.now, service)
         waited, self.waited = self.waited, waits_for_disk(service)
-        excused = self.waited or waited or self._is_kept(ms, sight)
-        if excused and ms < DISK_PATIENCE_MS:
-            return ""
-        return f"nothing completed for {ms} ms"
+        had = chances(self.first, sight, self.blind)
+        if ms < DISK_PATIENCE_MS:
+            if waited:
+                self.first, self.blind = sight, 0
+                return ""
+            if self._is_too_early(ms, had):
+                return ""
+        return self._seen(had, service)
 
-    def _is_kept(self, ms: int, sight: Sight) -> bool:
-        """Whether the host, and not the process, is to blame so far."""
-        elapsed, patience_ms = sight.now - self.first.now, 2 * self.half_ms
-        overloaded = sight.pressure - self.first.pressure > _OVERLOAD * elapsed
-        if overloaded and ms < OVERLOAD_FACTOR * patience_ms:
+    def _is_too_early(self, ms: int, had: Chances) -> bool:
+        patience_ms = 2 * self.half_ms
+        if had.pressed > _OVERLOAD * had.elapsed and ms < OVERLOAD_FACTOR * patience_ms:
             return True
-        modest = {
-            i: thread
-            for i, thread in sight.core.items()
-            if i in self.first.core and thread.run - self.first.core[i].run <= _MODEST * elapsed
-        }
-        kept = max(
-            deprived(self.first.service, sight.service, elapsed),
-            deprived(self.first.core, modest, elapsed),
+        if had.kept and ms - had.kept / MS < patience_ms:
+            return True
+        return had.elapsed - had.kept < _WATCHED * self.half_ms * MS
+
+    def _seen(self, had: Chances, service: Threads) -> str:
+        states = "".join(sorted(thread.state for thread in service.values()))
+        pressed = had.pressed * 100 // max(1, had.elapsed)
+        return (
+            f"in the last {had.elapsed // MS} ms it was kept from running for {had.service // MS}"
+            f", the core for {had.core // MS}, nobody looked for {had.blind // MS}; threads "
+            f"{states}, CPU pressure {pressed}%, at the disk {self.at_disk} of {self.glances} times"
         )
-        return kept > _EXCUSE * elapsed and ms - kept / MS < patience_ms
 
 
 def waits_for_disk(threads: Threads) -> bool:
@@ -93,21 +158,28 @@ def _wait(before: Thread | None, after: Thread, elapsed: int) -> int:
 
 
 class Watchdog:
-    """The stalls of one incarnation's devices."""
+    """The stalls of one incarnation's devices; `what` is the kind of stall, if it is a special one.
+
+    Each device can have one of each kind.
+    """
 
     def __init__(self) -> None:
-        self._stalls: dict[str, Stall] = {}
+        self._stalls: dict[tuple[str, str], Stall] = {}
 
-    def glance(self, device: str, service: Threads) -> None:
-        """Between two looks at a device that the core told of."""
-        stall = self._stalls[device]
-        stall.waited = stall.waited or waits_for_disk(service)
+    def glance(self, now: int, service: Threads) -> None:
+        """Between two looks at devices that the core told of."""
+        for stall in self._stalls.values():
+            stall.glance(now, service)
 
-    def stalled(self, device: str, ms: int, sight: Sight) -> str:
-        """A device has completed nothing for so long: why the process is stuck, or ""."""
-        stall = self._stalls.get(device)
-        if stall is None or ms <= stall.last_ms:  # something was completed in between
-            self._stalls[device] = Stall(ms, sight, ms, waits_for_disk(sight.service))
+    def stalled(self, device: str, ms: int, told: int, sight: Sight, what: str = "") -> str:
+        """A device completes nothing for so long, the core told: why that is stuck, or ""."""
+        stall = self._stalls.get((device, what))
+        if stall is not None and told <= stall.told:  # more is known already
             return ""
-        why = stall.verdict(ms, sight)
-        return why and f"{device}: {why}"
+        if stall is None or stall.is_other(ms, told):
+            waited = waits_for_disk(sight.service)
+            self._stalls[device, what] = Stall(ms, sight, ms, told, waited, sight.now)
+            return ""
+        why = stall.verdict(ms, told, sight)
+        since = f"{what}, for {ms} ms" if what else f"nothing completed for {ms} ms"
+        return why and f"{device}: {since} ({why})"

@@ -98,6 +98,21 @@ def test_a_request_that_nobody_answers_is_told(watched):
     assert watched.stalled_ms == 0
 
 
+def test_who_hears_of_a_stall_finds_it_in_the_status(watched):
+    device, found = watched.disk.device, []
+
+    class Asking:
+        def emit(self, event):
+            found.append((event.count, device.status.stalled_ms))
+
+    progress = Progress(watched.services.directory, Asking())
+    watched.disk.submit(0)
+    watched.service.take_batch()
+    for _ in range(11):
+        progress.look(10 * MS)
+    assert found == [(50, 50), (100, 100)]
+
+
 def test_one_answer_among_many_is_progress(watched):
     watched.disk.submit(*range(8))
     for request in watched.service.take_batch()[:7]:
