@@ -16,11 +16,16 @@ it learnt of the world may be stale when the first request comes: see Beginning.
 `close` follows upon the constructor, and must not change anything either.
 
 What a driver may have besides, each explained where it is defined: `begin` (Beginning), `patience`
-(Patient), `claims` (Claiming).
+(Patient), `claims` (Claiming); a disk also `content` (Identified) and `abilities` (Discarding,
+Zeroing), `block_size` (Blocky).
+
+A driver may stand on others: a field of `Options` whose type is `Child`, or a tuple of them, is
+given as `child=(file:path=a.img)` and opened by the driver itself. See drivers/filter.py.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -43,7 +48,9 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A path that no other device uses, the same for every incarnation, gone with the machine."""
+    """A path that no other device uses, the same for every incarnation, gone with the machine. All
+    drivers of a stack have the same; one that may stand there twice needs an option for a suffix.
+    """
 
     path: Path
 
@@ -54,6 +61,19 @@ class Claim:
 
     path: Path
     exclusive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A driver of the same kind that another one stands on; its words are right, nothing is open.
+
+    `open` gives the open driver or raises DriverError; `claims` and `content` are as its own.
+    """
+
+    spec: str
+    open: Callable[[], Any]
+    claims: Callable[[], Sequence[Claim]]
+    content: Callable[[], str]
 
 
 class Claiming(Protocol):
@@ -76,6 +96,18 @@ class Beginning(Protocol):
         """
 
 
+class Identified(Protocol):
+    """What a disk's driver may have besides: a word for the content that it serves. A driver
+    without it serves what no other does, so that it cannot take over from another unasked.
+    """
+
+    @staticmethod
+    def content(options: Any) -> str:
+        """Two drivers with the same word find the same bytes at the same offsets, now and after
+        each write of either. Known without opening anything; empty if there is no telling.
+        """
+
+
 class Patient(Protocol):
     """What a driver may have besides: how long one call may take before it counts as stuck."""
 
@@ -91,7 +123,39 @@ class Driver(Protocol):
     Options: ClassVar[type[Any]]
 
     def close(self) -> None:
-        """Give everything back, flushed; never called twice."""
+        """Give everything back; never called twice. What was written survives as before it: a disk
+        is flushed first where its guest or machine ends, and not where another driver takes over.
+        """
+
+
+class Ability(Flag):
+    """What a disk can do besides; a driver that says nothing can do nothing of it."""
+
+    NONE = 0
+    DISCARD = auto()  # it is Discarding
+    WRITE_ZEROES = auto()  # it is Zeroing
+
+
+class Discarding(Protocol):
+    """What a disk's driver may have besides, and then names among its `abilities`."""
+
+    def discard(self, offset: int, length: int) -> None:
+        """Nobody needs these bytes any more: space may be given back, and what is read there from
+        now on is what was there, or zeros.
+        """
+
+
+class Zeroing(Protocol):
+    """What a disk's driver may have besides, and then names among its `abilities`."""
+
+    def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        """As if zeros were written; with `unmap` space may be given back."""
+
+
+class Blocky(Protocol):
+    """What a disk's driver may have besides: the smallest write that costs no read, in bytes."""
+
+    block_size: int  # a power of two from 512 to 65536; without it 512
 
 
 class BlockDriver(Driver, Protocol):

@@ -1,23 +1,32 @@
 """Typed options: a driver's dataclass filled from the texts of a spec.
 
-Understood are `str`, `pathlib.Path`, `int` (decimal or 0x...), `Size` (bytes, with K, M, G for
-powers of 1024), and `bool` (a name alone is true; on/off, yes/no, true/false otherwise). A field
-with a default may be left out. `__post_init__` may refuse a value with ValueError.
+Understood are `str`, `pathlib.Path`, `int` (decimal or 0x...), `float`, `Size` (bytes, with K, M,
+G, T for powers of 1024), `Seconds` (20us, 5ms, 1.5s, 2m), `Literal` of texts, `bool` (a name alone
+is true; on/off, yes/no, true/false otherwise), `Child` (a spec in parentheses), `tuple[Child, ...]`
+(several, as `((null:size=1M),(null:size=1M))`), and any of these `| None`. A field with a default
+may be left out. `__post_init__` may refuse a value with ValueError.
 """
 
 import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NewType, get_type_hints
+from types import NoneType
+from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
 
-from drivers.interface import Keep, SpecError
+from drivers.interface import Child, Keep, SpecError
+from drivers.spec import several
 
 Size = NewType("Size", int)
+Seconds = NewType("Seconds", float)
+Adopt = Callable[[str, str, str], Child]  # of an option's name, whose it is, and a spec
 
-_SIZE = re.compile(r"(\d+)([KMGkmg]?)(?:i?[Bb])?")
-_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30}
+_SIZE = re.compile(r"(\d+)([KMGTkmgt]?)(?:i?[Bb])?")
+_SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 _TRUTH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
 
@@ -29,7 +38,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"{hint} (known: {', '.join(names) or 'none'})"
 
 
-def fill(wanted: type[Any], texts: Mapping[str, str | None], who: str, keep: Keep) -> Any:
+def fill(
+    wanted: type[Any], texts: Mapping[str, str | None], who: str, keep: Keep, adopt: Adopt
+) -> Any:
     """An instance of the dataclass `wanted`; SpecError names `who` and the option at fault."""
     types = get_type_hints(wanted)
     fields = {f.name: f for f in dataclasses.fields(wanted)}
@@ -40,7 +51,8 @@ def fill(wanted: type[Any], texts: Mapping[str, str | None], who: str, keep: Kee
     values: dict[str, Any] = {name: keep for name in fields if name not in given}
     for name in given:
         if name in texts:
-            values[name] = _value(types[name], texts[name], f"{who}: option {name!r}")
+            what = f"{who}: option {name!r}"
+            values[name] = _value(types[name], texts[name], what, partial(adopt, name, who))
         elif _required(fields[name]):
             raise SpecError(f"{who} needs the option {name!r}: add {name}=...")
     try:
@@ -54,16 +66,30 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is missing and field.default_factory is missing
 
 
-def _value(kind: Any, text: str | None, what: str) -> Any:
+def _value(kind: Any, text: str | None, what: str, adopt: Callable[[str], Child]) -> Any:
+    kind = _without_none(kind)
     if kind is bool:
         return True if text is None else _truth(text, what)
     if not text:
         raise SpecError(f"{what} needs a value")
+    if kind is Child:
+        return adopt(text)
+    if get_origin(kind) is tuple:
+        return tuple(adopt(one) for one in several(text, what))
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise SpecError(f"{what} cannot be {text!r}{nearest(text, get_args(kind))}")
+        return text
     try:
         return _READERS[kind](text)
     except ValueError:
-        examples = {int: "a whole number", Size: "a size such as 64M"}
-        raise SpecError(f"{what} must be {examples[kind]}, not {text!r}") from None
+        raise SpecError(f"{what} must be {_EXAMPLES[kind]}, not {text!r}") from None
+
+
+def _without_none(kind: Any) -> Any:
+    """T of `T | None`."""
+    rest = [arm for arm in get_args(kind) if arm is not NoneType]
+    return rest[0] if NoneType in get_args(kind) else kind
 
 
 def _truth(text: str, what: str) -> bool:
@@ -79,9 +105,24 @@ def _size(text: str) -> int:
     return int(match[1]) << _SHIFT[match[2].upper()]
 
 
+def _seconds(text: str) -> float:
+    match = _SECONDS.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * _UNITS[match[2]]
+
+
+_EXAMPLES = {
+    int: "a whole number",
+    float: "a number",
+    Size: "a size such as 64M",
+    Seconds: "a time such as 5ms",
+}
 _READERS: dict[Any, Callable[[str], Any]] = {
     str: str,
     Path: Path,
     int: lambda text: int(text, 0),
+    float: float,
     Size: _size,
+    Seconds: _seconds,
 }

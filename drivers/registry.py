@@ -4,15 +4,17 @@ The drivers that come with splitvisor stand there beside anyone else's; none is 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from drivers.installed import entry_points, load
-from drivers.interface import Claim, DriverError, Keep, SpecError
+from drivers.interface import Child, Claim, DriverError, Keep, SpecError
 from drivers.options import fill, nearest
 from drivers.spec import parse
 
 GROUP = "splitvisor.drivers"
+MAX_DEPTH = 16  # of a stack
 _NOWHERE = Keep(Path("/nonexistent"))
 
 
@@ -39,11 +41,14 @@ def check(kind: str, spec_text: str) -> None:
     _prepare(kind, spec_text, _NOWHERE)
 
 
-def claims(kind: str, spec_text: str) -> Sequence[Claim]:
+def claims(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> Sequence[Claim]:
     """The files that the device would use; nothing is opened. DriverError as for `check`."""
-    driver, options = _prepare(kind, spec_text, _NOWHERE)
-    stated: Sequence[Claim] = driver.claims(options) if hasattr(driver, "claims") else ()
-    return stated
+    return _claims(*_prepare(kind, spec_text, keep))
+
+
+def content(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> str:
+    """What `Identified` says of it; empty if there is no telling. DriverError as for `check`."""
+    return _content(*_prepare(kind, spec_text, keep))
 
 
 def make(kind: str, spec_text: str, keep: Keep) -> Any:
@@ -52,10 +57,38 @@ def make(kind: str, spec_text: str, keep: Keep) -> Any:
     return driver(options)
 
 
-def _prepare(kind: str, spec_text: str, keep: Keep) -> tuple[type[Any], Any]:
+def _prepare(kind: str, spec_text: str, keep: Keep, depth: int = 0) -> tuple[type[Any], Any]:
+    if depth == MAX_DEPTH:
+        raise SpecError(f"a stack of more than {MAX_DEPTH} drivers: take some away")
     spec = parse(spec_text)
     driver = find(kind, spec.driver)
-    return driver, fill(driver.Options, spec.options, f"{kind} driver {spec.driver!r}", keep)
+    adopt = partial(_adopt, kind, keep, depth + 1)
+    return driver, fill(driver.Options, spec.options, f"{kind} driver {spec.driver!r}", keep, adopt)
+
+
+def _adopt(kind: str, keep: Keep, depth: int, name: str, who: str, spec_text: str) -> Child:
+    """What an option names that is a driver itself. A stack has one place to keep things, so that a
+    driver finds its own again wherever it stands.
+    """
+    try:
+        driver, options = _prepare(kind, spec_text, keep, depth)
+    except SpecError as error:
+        raise SpecError(f"{who}: option {name!r}: {error}") from None
+    return Child(
+        spec_text,
+        lambda: driver(options),
+        partial(_claims, driver, options),
+        partial(_content, driver, options),
+    )
+
+
+def _claims(driver: type[Any], options: Any) -> Sequence[Claim]:
+    stated: Sequence[Claim] = driver.claims(options) if hasattr(driver, "claims") else ()
+    return stated
+
+
+def _content(driver: type[Any], options: Any) -> str:
+    return str(driver.content(options)) if hasattr(driver, "content") else ""
 
 
 def _found(kind: str) -> dict[str, str]:

@@ -6,7 +6,8 @@ r"""The text that names a driver and its options: `file:path=disk.img,readonly`.
 
 A comma in a value stands in double quotes or behind a backslash. A value that begins with a
 parenthesis runs to the one that closes it and is kept as text, for drivers that stand on other
-drivers: `child=(file:path=a.img,readonly)`. Parentheses elsewhere in a value are ordinary.
+drivers: `child=(file:path=a.img,readonly)`, or on several: `children=((null),(null))`. Parentheses
+elsewhere in a value are ordinary.
 """
 
 import re
@@ -51,6 +52,22 @@ def parse(text: str) -> Spec:
         if at < len(text) and text[at] != ",":
             raise _error(text, at, f"',' must follow the option {name!r}")
     return Spec(driver, options)
+
+
+def several(text: str, what: str) -> list[str]:
+    """The specs in `(a),(b)`, or the one spec that `text` is; SpecError names `what`."""
+    if not text.startswith("("):
+        return [text]
+    found: list[str] = []
+    at = 0
+    while True:
+        end = _closing(text, at)
+        found.append(text[at + 1 : end])
+        at = end + 2
+        if end + 1 == len(text):
+            return found
+        if not text.startswith(",(", end + 1):
+            raise SpecError(f"{what} must be specs in parentheses, as in ((null),(null))")
 
 
 def _error(text: str, at: int, problem: str) -> SpecError:

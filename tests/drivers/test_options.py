@@ -1,10 +1,11 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from drivers.interface import Keep, SpecError
-from drivers.options import Size, fill
+from drivers.interface import Child, Keep, SpecError
+from drivers.options import Seconds, Size, fill
 
 KEEP = Keep(Path("/run/keep"))
 
@@ -20,6 +21,12 @@ class Everything:
     count: int = 1
     size: Size = SMALL
     readonly: bool = False
+    share: float = 0.5
+    pause: Seconds = Seconds(0)
+    mode: Literal["fast", "safe"] = "safe"
+    most: int | None = None
+    child: Child | None = None
+    children: tuple[Child, ...] = ()
 
     def __post_init__(self):
         if self.count > 1000:
@@ -27,7 +34,21 @@ class Everything:
 
 
 def filled(**texts):
-    return fill(Everything, {"path": "x", **texts}, "driver 'x'", KEEP)
+    return fill(Everything, {"path": "x", **texts}, "driver 'x'", KEEP, adopt)
+
+
+def adopt(name, who, spec):
+    assert (name, who) in (("child", "driver 'x'"), ("children", "driver 'x'"))
+    return Child(spec, list, tuple, str)
+
+
+def test_children_are_made_by_whoever_knows_drivers():
+    assert filled(child="null:size=1M").child == Child("null:size=1M", list, tuple, str)
+    both = filled(children="(a:p=(b)),(c)").children
+    assert [child.spec for child in both] == ["a:p=(b)", "c"]
+    assert [child.spec for child in filled(children="a").children] == ["a"]
+    with pytest.raises(SpecError, match=r"option 'children' must be specs in parentheses"):
+        filled(children="(a)(b)")
 
 
 def test_what_is_left_out_has_its_default_and_keep_comes_from_the_service_os():
@@ -46,6 +67,13 @@ def test_what_is_left_out_has_its_default_and_keep_comes_from_the_service_os():
         ("size", "64M", 64 << 20),
         ("size", "2G", 2 << 30),
         ("size", "1MiB", 1 << 20),
+        ("size", "1T", 1 << 40),
+        ("share", "0.25", 0.25),
+        ("pause", "5ms", 0.005),
+        ("pause", "1.5s", 1.5),
+        ("pause", "2m", 120.0),
+        ("mode", "fast", "fast"),
+        ("most", "7", 7),
         ("readonly", None, True),
         ("readonly", "on", True),
         ("readonly", "No", False),
@@ -80,4 +108,4 @@ def test_wrong_texts_are_named(texts, message):
 
 def test_a_required_option_that_is_missing_is_named():
     with pytest.raises(SpecError, match="driver 'x' needs the option 'path': add path="):
-        fill(Everything, {}, "driver 'x'", KEEP)
+        fill(Everything, {}, "driver 'x'", KEEP, adopt)

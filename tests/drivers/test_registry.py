@@ -60,3 +60,19 @@ def test_claims_are_the_files_a_device_would_use(kind, spec, expected):
 def test_claims_of_a_wrong_spec_are_refused_like_the_spec():
     with pytest.raises(SpecError, match="no option 'reedonly'"):
         claims("block", "file:path=x,reedonly")
+
+
+def test_a_stack_is_checked_to_its_ground_without_opening_anything():
+    deep = "file:path=/x"
+    with pytest.raises(SpecError, match="block driver 'file' has no option 'reedonly'") as raised:
+        check("block", "throttle:iops=5,child=(throttle:iops=6,child=(file:path=/x,reedonly))")
+    assert str(raised.value).startswith("block driver 'throttle': option 'child': block driver")
+    with pytest.raises(SpecError, match=r"needs the option 'child': add child=\.\.\."):
+        check("block", "throttle:iops=5")
+    for _ in range(16):
+        deep = f"throttle:iops=5,child=({deep})"
+    with pytest.raises(SpecError, match="a stack of more than 16 drivers"):
+        check("block", deep)
+    assert list(claims("block", "throttle:iops=5,child=(file:path=/x)")) == [
+        Claim(Path("/x"), True)
+    ]
