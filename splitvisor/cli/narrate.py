@@ -40,7 +40,7 @@ _SERVICE_WORDS: dict[int, str] = {
     operator.SERVICE_ATTACHED: "has {e.count} devices attached",
     operator.SERVICE_START_FAILED: "epoch {e.epoch} {e.text}",
     operator.SERVICE_STANDBY_LOST: "stands by no more: {e.text}",
-    operator.SERVICE_DEVICE_UNSERVED: "device {e.device} is not served: {e.text}; it is tried again",
+    operator.SERVICE_DEVICE_UNSERVED: "device {e.device} is not served, but tried again: {e.text}",
     operator.SERVICE_DEVICE_SERVED: "device {e.device} is served again after {e.text}",
     operator.SERVICE_QUARANTINED: "device {e.device} is in quarantine: {e.text}",
     operator.SERVICE_DEVICE_RELEASED: "device {e.device} is given back to it",

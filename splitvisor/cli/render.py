@@ -97,6 +97,7 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
     columns = ["device", *(["model"] if wide else []), "served by", *_COUNTS]
     services = {service.name: service for service in machine.services}
     devices = [(guest.name, device) for guest in machine.guests for device in guest.devices]
+    unattached = _unserved(machine)
     remarks = device_remarks(machine)
     remarked = wide and bool(remarks)
     rows = table((*columns, *(["remarks"] if remarked else [])), right=_COUNTS)
@@ -104,7 +105,7 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
         row = [f"{guest}/{device.name}"]
         row += [device.model] if wide else []
         row += [
-            served_by(device, services.get(device.service), wide),
+            served_by(device, services.get(device.service), wide, row[0] in unattached),
             f"{device.requests:,}",
             bytes_text(device.bytes_from_guest),
             bytes_text(device.bytes_to_guest),
@@ -116,15 +117,22 @@ def devices_table(machine: operator.MachineStatus, width: int) -> Table:
 
 
 def served_by(
-    device: core.DeviceStatus, service: operator.ServiceStatus | None, full: bool = True
+    device: core.DeviceStatus,
+    service: operator.ServiceStatus | None,
+    full: bool = True,
+    unattached: bool = False,
 ) -> str:
-    """`service (pid 123, epoch 2)`, shorter unless `full`; nobody while it is dead."""
+    """`service (pid 123, epoch 2)`, shorter unless `full`; nobody while it is dead.
+
+    `unattached`: the service OS serves, and cannot attach it.
+    """
     if not device.service:
         return "core"
     if device.failing:
         return "nobody (its requests fail)" if full else "nobody"
     if not device.attached or service is None or service.epoch != device.epoch:
-        return f"nobody ({device.service} is away)" if full else "nobody"
+        why = "not attached" if unattached else f"{device.service} is away"
+        return f"nobody ({why})" if full else "nobody"
     if not full:
         return f"pid {service.pid} epoch {device.epoch}"
     return f"{device.service} (pid {service.pid}, epoch {device.epoch})"
@@ -133,16 +141,26 @@ def served_by(
 def device_remarks(machine: operator.MachineStatus) -> dict[str, str]:
     """What is wrong with devices, by guest/device; nothing of those that are well."""
     quarantined = {q.device: q.reason for service in machine.services for q in service.quarantined}
+    unserved = _unserved(machine)
     found = {}
     for guest in machine.guests:
         for device in guest.devices:
             name = f"{guest.name}/{device.name}"
-            if remark := "; ".join(_remarks(device, quarantined.get(name, ""))):
+            if remark := "; ".join(
+                _remarks(device, quarantined.get(name, ""), unserved.get(name, ""))
+            ):
                 found[name] = remark
     return found
 
 
-def _remarks(device: core.DeviceStatus, quarantine: str) -> Iterator[str]:
+def _unserved(machine: operator.MachineStatus) -> dict[str, str]:
+    """Why devices are not served though their service OS serves others."""
+    return {u.device: u.reason for service in machine.services for u in service.unserved}
+
+
+def _remarks(device: core.DeviceStatus, quarantine: str, unserved: str) -> Iterator[str]:
+    if unserved:
+        yield f"not served: {unserved}"
     if quarantine:
         yield f"in quarantine: {quarantine}"
     elif device.failing:

@@ -46,13 +46,18 @@ def services_table(machines: Iterable[operator.MachineStatus], width: int) -> Ta
 
 
 def service_lines(machine: operator.MachineStatus) -> Iterator[str]:
-    """What the table has no room for: the last outage in its steps, and who is in quarantine."""
+    """What the table has no room for: the last outage in its steps, and devices not served."""
     for service in machine.services:
         name = f"{machine.name}/{service.name}"
         if service.HasField("last_outage"):
             yield f"{name}: last outage: {outage_text(of_message(service.last_outage))}"
         elif service.last_death:
             yield f"{name}: last death: {service.last_death}"
+        for unserved in service.unserved:
+            yield (
+                f"{name}: {unserved.device} is not served, for {unserved.for_s:.1f} s: "
+                f"{unserved.reason}; it is tried again"
+            )
         for quarantined in service.quarantined:
             device = f"{machine.name}/{quarantined.device}"
             yield (

@@ -12,17 +12,18 @@ _DOUBLINGS = 16  # more than lead from the first delay to the longest
 
 
 class Backoff:
-    """Failures in a row of one thing that is tried again and again."""
+    """Failures in a row of one thing that is tried again and again; `free` of them cost nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = FREE) -> None:
         self.row = 0
+        self._free = free
 
     def failed(self) -> int:
         """Count a failure; how long to wait before the next try."""
         self.row += 1
-        if self.row <= FREE:
+        if self.row <= self._free:
             return 0
-        doublings = min(self.row - FREE - 1, _DOUBLINGS)
+        doublings = min(self.row - self._free - 1, _DOUBLINGS)
         return min(FIRST_DELAY << doublings, LONGEST_DELAY)
 
     def succeeded(self) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import grpc
 import trio
@@ -11,14 +12,14 @@ from splitvisor.machine import WhenOut
 from splitvisor.supervisor.core_calls import Calls
 from splitvisor.supervisor.events import OutagePolicyActed
 from splitvisor.supervisor.outage_policies import Act, OutagePolicies
+from splitvisor.supervisor.recovery import Recovery
+from splitvisor.supervisor.service_status import out_since
+from splitvisor.supervisor.states import State
 from splitvisor.units import format_duration
 
 
 class Consequences:
-    """Of one service OS's outages. `out_since` gives when the one under way began, 0 if none is.
-
-    `mine` tells whether no incarnation was told to begin: only then may the core fail devices.
-    """
+    """Of the outages of one service OS and of its devices, as its recovery `machine` has them."""
 
     def __init__(
         self,
@@ -26,15 +27,13 @@ class Consequences:
         policies: OutagePolicies,
         calls: Calls,
         report: Callable[[OutagePolicyActed], None],
-        out_since: Callable[[], int],
-        mine: Callable[[], bool],
+        machine: Recovery,
     ) -> None:
         self._service = service
         self._policies = policies
         self._calls = calls
         self._report = report
-        self._out_since = out_since
-        self._mine = mine
+        self._machine = machine
         self._changed = trio.Event()
 
     def changed(self) -> None:
@@ -47,18 +46,18 @@ class Consequences:
 
     async def keep(self) -> None:
         """For as long as the machine runs."""
+        since, policies = partial(out_since, self._machine), self._policies
         while True:
-            since, wait = self._out_since(), float("inf")
-            if since and self._mine():
-                for act in self._policies.due(since, time.monotonic_ns()):
+            wait = float("inf")
+            for guest in policies.over(since):
+                with suppress(grpc.RpcError):
+                    await self._calls.resume(guest, self._service)
+            if self._machine.state is not State.PROMOTING:  # or devices are the next one's already
+                for act in policies.due(since, time.monotonic_ns()):
                     await self._act(act)
-                due = self._policies.next_due(since)
+                due = policies.next_due(since)
                 if due is not None:
                     wait = max(due - time.monotonic_ns(), 0) / 1e9
-            elif not since:
-                for guest in self._policies.over():
-                    with suppress(grpc.RpcError):
-                        await self._calls.resume(guest, self._service)
             with trio.move_on_after(wait):
                 await self._changed.wait()
             self._changed = trio.Event()
@@ -71,6 +70,7 @@ class Consequences:
                 await self._calls.pause(act.guest, self._service)
                 what = f"guest {act.guest} is paused: {reason}"
             else:
-                await self._calls.fail(self._service, [act.device], reason)
+                if not await self._calls.fail_unserved(self._service, act.device, reason):
+                    return  # it is served by now
                 what = f"its requests fail: {reason}"
             self._report(OutagePolicyActed(self._service, act.device, what))

@@ -16,6 +16,7 @@ from splitvisor.supervisor import rpc
 OPEN_DEADLINE = 8.0  # seconds; the core's is 10
 REPLAY_DEADLINE = 120.0  # for devices one by one, each with its replay
 FAIL_DEADLINE = 10.0
+RETRY_DEADLINE = 30.0  # the core gives each of two steps 10
 RELEASE_PATIENCE = 5.0  # for what is in flight
 RELEASE_MARGIN = 5.0  # for the drivers to close on top of it, and for the answer
 LOOK_DEADLINE = 2.0
@@ -35,6 +36,12 @@ class Calls(Protocol):
 
     async def fail(self, service: str, devices: Sequence[str], reason: str) -> None:
         """Have the core fail the devices' requests."""
+
+    async def fail_unserved(self, service: str, device: str, reason: str) -> bool:
+        """Have the core fail a device's requests, unless it is served by then; whether it does."""
+
+    async def retry(self, service: str, epoch: int, devices: Sequence[str]) -> core.RetryReply:
+        """Have devices opened anew by the incarnation that serves."""
 
     async def pause(self, guest: str, why: str) -> None:
         """Stop a guest's vCPUs for a reason, until it is resumed for each reason."""
@@ -86,6 +93,17 @@ class CoreCalls:
         request = core.FailRequest(service=service, devices=devices, reason=reason)
         await self._ask(self._stub.FailDevices, request, FAIL_DEADLINE)
 
+    async def fail_unserved(self, service: str, device: str, reason: str) -> bool:
+        """See Calls."""
+        request = core.FailRequest(service=service, devices=[device], reason=reason, unserved=True)
+        return bool((await self._ask(self._stub.FailDevices, request, FAIL_DEADLINE)).failed)
+
+    async def retry(self, service: str, epoch: int, devices: Sequence[str]) -> core.RetryReply:
+        """See Calls."""
+        request = core.RetryRequest(service=service, epoch=epoch, devices=devices)
+        reply: core.RetryReply = await self._ask(self._stub.RetryDevices, request, RETRY_DEADLINE)
+        return reply
+
     async def pause(self, guest: str, why: str) -> None:
         """See Calls."""
         reasons = self._paused.setdefault(guest, set())
@@ -122,3 +140,8 @@ def reason_of(error: grpc.RpcError) -> str:
     """One line for what a call ended with."""
     details = (error.details() or "").strip().replace("\n", " ")
     return details or error.code().name.lower().replace("_", " ")
+
+
+def problems_of(reply: core.ConnectReply | core.RetryReply) -> tuple[str, ...]:
+    """A line for each device that is not there."""
+    return tuple(f"{p.guest}/{p.device}: {p.problem}" for p in reply.problems)

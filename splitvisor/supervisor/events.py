@@ -124,6 +124,29 @@ class ServiceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceUnserved:
+    """A device cannot be attached where the others are served; it is tried again and again."""
+
+    service: str
+    device: str  # guest/device
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceServed:
+    """One of these is served again, `after_ns` since it was served last."""
+
+    service: str
+    device: str
+    after_ns: int
+
+    @property
+    def after(self) -> str:
+        """For people."""
+        return f"{self.after_ns / 1e9:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceQuarantined:
     """A device killed its service OS too often: its requests fail until it is released."""
 
@@ -230,6 +253,8 @@ ServiceEvent = (
     | ServiceAttached
     | ServiceRecovered
     | ServiceFailed
+    | DeviceUnserved
+    | DeviceServed
     | DeviceQuarantined
     | DeviceReleased
     | UpgradeBegun

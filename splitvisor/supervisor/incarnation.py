@@ -1,6 +1,6 @@
 """What the recovery machine knows of one incarnation of a service OS."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -31,25 +31,20 @@ class Incarnation:
     why: str = ""
     delay: int = 0  # after its death
     devices: int = 0
-    problems: tuple[str, ...] = ()
     last_attach: int = 0
     last_replay: int = 0
     attached: set[str] = field(default_factory=set)
     replayed: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)  # guests that have gone since it is there
 
-    def missed(self, problems: Iterable[str], besides: Container[str] = ()) -> str:
-        """The first of another's problems (`guest/device: text`) with a device that it serves."""
-        unserved = {problem.partition(": ")[0] for problem in self.problems}
-        for problem in problems:
-            name = problem.partition(": ")[0]
-            if name not in unserved and name not in besides:
-                return problem
-        return ""
+    def all_replayed(self, besides: Set[str] = frozenset()) -> bool:
+        """Whether each device that it serves has nothing of an earlier incarnation in flight.
 
-    def all_replayed(self) -> bool:
-        """Whether each device that it serves has nothing of an earlier incarnation in flight."""
-        return len(self.replayed) >= self.devices
+        `besides` are devices that do not count among those yet.
+        """
+        return len(self.replayed - besides) >= self.devices
 
     def gone(self, guest: str) -> None:
         """Nothing more is to be expected of a guest's devices."""
+        self.absent.add(guest)
         self.replayed |= {name for name in self.attached if name.startswith(f"{guest}/")}

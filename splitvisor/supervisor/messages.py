@@ -27,6 +27,8 @@ _KINDS: dict[type, _Kind] = {
     events.ServiceAttached: _Kind(operator.SERVICE_ATTACHED, "problems", "devices"),
     events.ServiceRecovered: _Kind(operator.SERVICE_RECOVERED, "problems", "devices"),
     events.ServiceFailed: _Kind(operator.SERVICE_START_FAILED, "problem"),
+    events.DeviceUnserved: _Kind(operator.SERVICE_DEVICE_UNSERVED, "why"),
+    events.DeviceServed: _Kind(operator.SERVICE_DEVICE_SERVED, "after"),
     events.DeviceQuarantined: _Kind(operator.SERVICE_QUARANTINED, "why"),
     events.DeviceReleased: _Kind(operator.SERVICE_DEVICE_RELEASED),
     events.UpgradeBegun: _Kind(operator.SERVICE_UPGRADE_BEGUN),

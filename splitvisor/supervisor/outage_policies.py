@@ -1,11 +1,12 @@
 """What becomes of devices while nobody serves them for too long, as the machine file says.
 
 `hold` does nothing: the guest waits as for a slow disk. `pause` stops the guest's vCPUs until all
-its devices are served again. `error` has the core fail the device's requests until it is given to
-an incarnation. Pure: the caller brings the clock, in nanoseconds.
+its devices are served again. `error` has the core fail the device's requests until an incarnation
+serves it. Each device has an outage of its own, though most begin and end together. Pure: the
+caller brings the clock, in nanoseconds, and tells since when a device is not served (0: it is).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from splitvisor.machine import Guest, OutagePolicy, WhenOut
@@ -21,6 +22,9 @@ class Act:
     after_ns: int
 
 
+OutSince = Callable[[str], int]
+
+
 class OutagePolicies:
     """Of the devices of one service OS."""
 
@@ -33,31 +37,35 @@ class OutagePolicies:
         }
         self._done: set[str] = set()
 
-    def due(self, since: int, now: int) -> list[Act]:
-        """What is to be done of an outage that began at `since`; each once."""
+    def due(self, since: OutSince, now: int) -> list[Act]:
+        """What is to be done; each once in an outage."""
         acts = []
-        for device, (guest, policy) in self._policies.items():
-            if device not in self._done and now >= since + policy.after_ns:
+        for device, at in self._waiting(since):
+            if now >= at:
                 self._done.add(device)
+                guest, policy = self._policies[device]
                 acts.append(Act(policy.action, guest, device, policy.after_ns))
         return acts
 
-    def next_due(self, since: int) -> int | None:
+    def next_due(self, since: OutSince) -> int | None:
         """When the next thing is to be done; None if nothing is left to do."""
-        waiting = (p.after_ns for d, (_, p) in self._policies.items() if d not in self._done)
-        after = min(waiting, default=None)
-        return None if after is None else since + after
+        return min((at for _, at in self._waiting(since)), default=None)
 
     def given(self) -> None:
         """The core was told of an incarnation: what failed does not any more."""
         self._done = {d for d in self._done if self._policies[d][1].action is WhenOut.PAUSE}
 
-    def over(self) -> list[str]:
-        """The outage has ended; the guests that were paused for it."""
-        paused = {
-            self._policies[device][0]
-            for device in self._done
-            if self._policies[device][1].action is WhenOut.PAUSE
-        }
-        self._done.clear()
-        return sorted(paused)
+    def over(self, since: OutSince) -> list[str]:
+        """Forget outages that have ended; the guests that were paused for these alone."""
+        ended = {device for device in self._done if not since(device)}
+        before, self._done = self._paused(), self._done - ended
+        return sorted(before - self._paused())
+
+    def _waiting(self, since: OutSince) -> list[tuple[str, int]]:
+        """Devices for which nothing was done yet, and when it is to be."""
+        undone = ((d, policy) for d, (_, policy) in self._policies.items() if d not in self._done)
+        return [(d, began + policy.after_ns) for d, policy in undone if (began := since(d))]
+
+    def _paused(self) -> set[str]:
+        policies = (self._policies[device] for device in self._done)
+        return {guest for guest, policy in policies if policy.action is WhenOut.PAUSE}

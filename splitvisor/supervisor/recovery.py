@@ -1,25 +1,15 @@
 """The recovery of one service OS as a state machine: no processes, clocks or gRPC in it.
 
-    STARTING ──▶ PROMOTING ──▶ REPLAYING ──▶ SERVING ──▶ RELEASING
-       ▲  ▲          │             │            │            │
-       │  │          └─────────────┴─────┬──────┴────────────┘
-       │  │   lost, or released          ▼
-       │  └───────────────────────── FENCING
-       └────── BACKING_OFF ◀───────────┘
-
-and beside it the standby: NONE, STARTING, PREPARING, READY, and NONE again when it is lost or
-takes over. A standby that is READY when the fence is up goes straight to PROMOTING.
-
-Rules: the core is told of an incarnation only when each one it was told of before is reaped;
-epochs rise; one that was lost never takes over. An incarnation that dies with its replay undone
-may have been killed by a request: after two in a row the devices are begun one by one, and a
-device in whose replay three in a row died is put in quarantine. (One table of states is read as
-one: that is why this file is a little longer than others.)
+Its states are those of `states.py`. Rules: the core is told of an incarnation only when each one it
+was told of before is reaped; epochs rise; one that was lost never takes over. An incarnation that
+dies with its replay undone may have been killed by a request: after two in a row the devices are
+begun one by one, and a device in whose replay three in a row died is put in quarantine. A device
+that could not be attached is tried again while the others are served. (One table of states is read
+as one: that is why this file is a little longer than others.)
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from enum import StrEnum
 from typing import get_args
 
 from splitvisor.supervisor import events, steps
@@ -27,27 +17,14 @@ from splitvisor.supervisor.backoff import FREE, Backoff
 from splitvisor.supervisor.incarnation import Incarnation, Standby
 from splitvisor.supervisor.outage import DIED, History, Outage
 from splitvisor.supervisor.quarantine import Quarantine
+from splitvisor.supervisor.states import SETTLED, State
+from splitvisor.supervisor.unserved import Unserved
 
 MS = 1_000_000
 QUICK = 100 * MS  # who dies after serving for less has failed
 REFILL_LATEST = 100 * MS  # after a promotion, if the replay takes that long
 FIRST_REFILL = 300 * MS  # after the very first: guests that start need the processors
 STANDBY_PATIENCE = 3_000 * MS  # for a standby that is needed and not ready yet
-
-
-class State(StrEnum):
-    """Of the service OS as a whole."""
-
-    STARTING = "starting"  # the one that is to serve is not ready yet
-    PROMOTING = "promoting"  # the core was told to begin with it
-    REPLAYING = "replaying"  # it serves; what was in flight is being done again
-    SERVING = "serving"
-    RELEASING = "releasing"  # an upgrade: it finishes what it has
-    FENCING = "fencing"  # killed, not reaped yet
-    BACKING_OFF = "backing off"
-
-
-SERVES = (State.REPLAYING, State.SERVING, State.RELEASING)
 
 
 class Recovery:
@@ -59,6 +36,7 @@ class Recovery:
         self.active: Incarnation | None = None  # that serves, is to, or did and is not reaped
         self.standby: Incarnation | None = None
         self.quarantine = Quarantine()
+        self.unserved = Unserved(service)
         self.served = False  # ever
         self.history = History()
         self._keeps_standby = standby
@@ -80,6 +58,7 @@ class Recovery:
             steps.ConnectFailed: self._connect_failed,
             steps.Released: self._released,
             steps.ReleaseFailed: self._release_failed,
+            steps.Retried: self._retried,
             steps.Lost: self._lost,
             steps.Reaped: self._reaped,
             steps.Ordered: self._ordered,
@@ -98,7 +77,8 @@ class Recovery:
     def deadline(self) -> int | None:
         """When something is to be done though nothing happens; None if never."""
         refill = self._refill_at if self._may_refill() else None
-        return min((t for t in (self._until, refill) if t is not None), default=None)
+        retry = self.unserved.deadline if self.state in SETTLED else None
+        return min((t for t in (self._until, refill, retry) if t is not None), default=None)
 
     def handle(self, event: steps.Event, now: int) -> list[steps.Action]:
         """What to do, what is urgent first."""
@@ -117,8 +97,11 @@ class Recovery:
             elif self.active is not None:
                 self._lose_active("was not ready in time", dead=False)
         active, standby = self.active, self.standby
-        if self.state is State.REPLAYING and active and active.all_replayed():
+        late = self.unserved.devices.keys()
+        if self.state is State.REPLAYING and active and active.all_replayed(late):
             self._recovered(active)
+        if active and self.state in SETTLED and (due := self.unserved.due(self._now)):
+            self._do(steps.Retry(active.epoch, due))
         if self._may_refill() and self._now >= self._refill_at:
             self.standby = self._launch(standby=True)
         ready = standby is not None and standby.phase is Standby.READY
@@ -129,8 +112,7 @@ class Recovery:
 
     def _may_refill(self) -> bool:
         wanted = self._keeps_standby or self._handover
-        serves = self.state in (State.REPLAYING, State.SERVING)
-        return wanted and serves and self.standby is None and not self._dying
+        return wanted and self.state in SETTLED and self.standby is None and not self._dying
 
     # Incarnations come up.
 
@@ -164,10 +146,10 @@ class Recovery:
         self._tell(events.ServiceStandsBy(self.service, *told))
         if incarnation is self.active and self.state is State.STARTING:
             self._promote(incarnation)
-        elif (active := self.active) and self._upgrading:
-            worse = active.missed(event.problems, self.quarantine.reasons)
-            if worse:
-                self._end_upgrade(f"the new one cannot open {worse}")
+        elif self._upgrading and (
+            worse := self.unserved.worse(event.problems, self.quarantine.reasons)
+        ):
+            self._end_upgrade(f"the new one cannot open {worse}")
 
     def _promote(self, incarnation: Incarnation) -> None:
         one_by_one, warm = self.quarantine.suspicious, incarnation.phase is Standby.READY
@@ -188,11 +170,14 @@ class Recovery:
             self._lose_active(f"was lost while {event.guilty} was replayed", dead=False)
         else:
             self.served, self.state = True, State.REPLAYING
-            incarnation.devices, incarnation.problems = event.devices, event.problems
+            incarnation.devices = event.devices
             self._refill_at = self._now + REFILL_LATEST
             self.history.attached(self._now)
             told = (incarnation.pid, incarnation.epoch, event.devices, event.problems)
             self._tell(events.ServiceAttached(self.service, *told))
+            problems = [p for p in event.problems if p.partition("/")[0] not in incarnation.absent]
+            since = self._now if self.outage is None else self.outage.detected
+            self._tell(*self.unserved.attached(problems, since, self._now))
             if self._upgrading and self.outage is not None:
                 self._end_upgrade("", replace(self.outage))
 
@@ -208,7 +193,7 @@ class Recovery:
         outage = self.history.end(active.last_attach, active.last_replay)
         if outage is None:
             return
-        told = (active.pid, active.epoch, active.devices, active.problems, outage)
+        told = (active.pid, active.epoch, active.devices, self.unserved.problems(), outage)
         self._tell(events.ServiceRecovered(self.service, *told))
 
     # Incarnations go down.
@@ -315,6 +300,8 @@ class Recovery:
 
     def _devices(self, event: steps.DeviceEvent) -> None:
         active = self.active
+        if isinstance(event, steps.GuestGone):
+            self.unserved.gone(event.guest)
         if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
         match event:
@@ -335,15 +322,24 @@ class Recovery:
 
     def _blame(self, device: str) -> None:
         if reason := self.quarantine.blame(device):
+            self.unserved.drop(device)
             self._do(steps.Fail(device, reason))
             self._tell(events.DeviceQuarantined(self.service, device, reason))
+
+    def _retried(self, event: steps.Retried) -> None:
+        active = self.active
+        if active is None or active.epoch != event.epoch:
+            return
+        told = self.unserved.answered(event.served, event.problems, self._now)
+        active.devices += len(told)
+        self._tell(*told)
 
     # Planned replacement.
 
     def _upgrade_asked(self, _: steps.UpgradeAsked) -> None:
         if self._upgrading:
             self._do(steps.UpgradeEnded("another upgrade is under way"))
-        elif self.state not in (State.REPLAYING, State.SERVING):
+        elif self.state not in SETTLED:
             self._do(steps.UpgradeEnded(f"it is {self.state}: ask again in a moment"))
         else:
             self._upgrading = self._handover = True
@@ -355,7 +351,7 @@ class Recovery:
     def _device_release_asked(self, event: steps.DeviceReleaseAsked) -> None:
         if self.quarantine.release(event.device):
             self._tell(events.DeviceReleased(self.service, event.device))
-            if self.state in (State.PROMOTING, State.REPLAYING, State.SERVING):
+            if self.state in (State.PROMOTING, *SETTLED):
                 self._handover = True
 
     def _released(self, event: steps.Released) -> None:
@@ -402,5 +398,5 @@ class Recovery:
     def _do(self, action: steps.Action) -> None:
         self._actions.append(action)
 
-    def _tell(self, event: events.ServiceEvent) -> None:
-        self._actions.append(steps.Tell(event))
+    def _tell(self, *told: events.ServiceEvent) -> None:
+        self._actions += map(steps.Tell, told)

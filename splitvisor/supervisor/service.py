@@ -22,12 +22,13 @@ from splitvisor.supervisor import events, faults, steps, urgency
 from splitvisor.supervisor.attention import Attention
 from splitvisor.supervisor.child import StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
-from splitvisor.supervisor.core_calls import Calls, reason_of
+from splitvisor.supervisor.core_calls import Calls, problems_of, reason_of
 from splitvisor.supervisor.outage_policies import OutagePolicies
 from splitvisor.supervisor.process import Process, launch
-from splitvisor.supervisor.recovery import SERVES, Recovery, State
+from splitvisor.supervisor.recovery import Recovery
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service_status import status_of
+from splitvisor.supervisor.states import SERVES
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
@@ -67,8 +68,7 @@ class ServiceKeeper:
         self._lasting = faults.Lasting()
         self._ending = False
         policies = OutagePolicies(name, guests)
-        of_outages = (self._out_since, self._nobody_begins)
-        self._consequences = Consequences(name, policies, calls, self._tell, *of_outages)
+        self._consequences = Consequences(name, policies, calls, self._tell, self.machine)
 
     async def keep(self) -> None:
         """Replace each incarnation that dies, for ever; UserError if there can be none."""
@@ -229,7 +229,7 @@ class ServiceKeeper:
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
-        machine, status = self.machine, status_of(self.machine)
+        machine, status = self.machine, status_of(self.machine, time.monotonic_ns())
         status.failpoints = self.settings.failpoints
         status.watchdog = "on" if self.settings.watchdog else "off"
         if self._ending:
@@ -267,6 +267,8 @@ class ServiceKeeper:
                 start(self._connect, epoch, endpoint, self._processes[epoch].new_call())
             case steps.Release(epoch):
                 start(self._release, epoch, self._processes[epoch].new_call())
+            case steps.Retry(epoch, devices):
+                start(self._retry, epoch, devices)
             case steps.Fail(device, reason):
                 start(self._fail, device, reason)
             case steps.Tell(event):
@@ -333,6 +335,15 @@ class ServiceKeeper:
                 heard = steps.ReleaseFailed(epoch, f"it does not finish: {reason_of(error)}")
         self.feed(heard)
 
+    async def _retry(self, epoch: int, devices: tuple[str, ...]) -> None:
+        try:
+            reply = await self._calls.retry(self.name, epoch, devices)
+            heard = steps.Retried(epoch, tuple(reply.served), problems_of(reply))
+        except grpc.RpcError as error:
+            problems = tuple(f"{device}: {reason_of(error)}" for device in devices)
+            heard = steps.Retried(epoch, problems=problems)
+        self.feed(heard)
+
     async def _fail(self, device: str, reason: str) -> None:
         with suppress(grpc.RpcError):  # its guest is gone, say
             await self._calls.fail(self.name, [device], reason)
@@ -349,13 +360,6 @@ class ServiceKeeper:
         for other in list(self._processes.values()):
             other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
-
-    def _out_since(self) -> int:
-        outage = self.machine.outage
-        return 0 if outage is None or self.machine.state in SERVES else outage.detected
-
-    def _nobody_begins(self) -> bool:
-        return self.machine.state is not State.PROMOTING
 
     def _tell(self, event: events.ServiceEvent) -> None:
         self._untold.append((event, time.monotonic_ns()))
@@ -389,8 +393,3 @@ class ServiceKeeper:
             for path in (process.endpoint.address, process.endpoint.grant_address):
                 Path(path).unlink(missing_ok=True)
         self._buried.clear()
-
-
-def problems_of(reply: core.ConnectReply) -> tuple[str, ...]:
-    """A line for each device that is not there."""
-    return tuple(f"{p.guest}/{p.device}: {p.problem}" for p in reply.problems)

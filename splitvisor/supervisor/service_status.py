@@ -2,11 +2,12 @@
 
 from protos import operator_pb2 as operator
 from splitvisor.supervisor.incarnation import Standby
-from splitvisor.supervisor.recovery import SERVES, Recovery, State
+from splitvisor.supervisor.recovery import Recovery
+from splitvisor.supervisor.states import SERVES, State
 
 
-def status_of(machine: Recovery) -> operator.ServiceStatus:
-    """All that the machine knows; processes are the keeper's."""
+def status_of(machine: Recovery, now: int) -> operator.ServiceStatus:
+    """All that the machine knows at `now`, in nanoseconds; processes are the keeper's."""
     history = machine.history
     status = operator.ServiceStatus(
         name=machine.service,
@@ -28,7 +29,19 @@ def status_of(machine: Recovery) -> operator.ServiceStatus:
         status.last_outage.CopyFrom(history.last.message())
     for device, reason in machine.quarantine.reasons.items():
         status.quarantined.add(device=device, reason=reason)
+    for device, entry in machine.unserved.devices.items():
+        for_s = (now - entry.since) / 1e9
+        status.unserved.add(device=device, reason=entry.reason, for_s=for_s)
     return status
+
+
+def out_since(machine: Recovery, device: str) -> int:
+    """Since when nobody serves a device that is not in quarantine; 0 if somebody does."""
+    if device in machine.quarantine.reasons:
+        return 0
+    if entry := machine.unserved.devices.get(device):
+        return entry.since
+    return machine.outage.detected if machine.outage and machine.state not in SERVES else 0
 
 
 def _state_of(machine: Recovery) -> operator.ServiceState.ValueType:

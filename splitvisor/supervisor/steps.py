@@ -68,6 +68,15 @@ class ReleaseFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """The answer to a Retry; one follows each. Who is in neither list is no more."""
+
+    epoch: int
+    served: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """An incarnation is dead (`why` may be empty), or as good as dead. May come more than once."""
 
@@ -158,6 +167,7 @@ Event = (
     | ConnectFailed
     | Released
     | ReleaseFailed
+    | Retried
     | Lost
     | Reaped
     | Ordered
@@ -209,6 +219,14 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """Have it open devices anew that it does not serve, and begin with them: Retried follows."""
+
+    epoch: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Fail:
     """Have the core itself fail a device's requests."""
 
@@ -238,4 +256,4 @@ class GiveUp:
     why: str
 
 
-Action = Launch | Fence | Prepare | Connect | Release | Fail | Tell | UpgradeEnded | GiveUp
+Action = Launch | Fence | Prepare | Connect | Release | Retry | Fail | Tell | UpgradeEnded | GiveUp

@@ -94,6 +94,14 @@ BROKEN = ("web/disk0: gone",)
             f"{STEPS}",
         ),
         (
+            events.DeviceUnserved("io", "web/disk0", "no such file"),
+            "service OS io: device web/disk0 is not served, but tried again: no such file",
+        ),
+        (
+            events.DeviceServed("io", "web/disk0", 61_000_000_000),
+            "service OS io: device web/disk0 is served again after 61.0 s",
+        ),
+        (
             events.DeviceQuarantined("io", "web/disk0", "killed it 3 times in a row"),
             "service OS io: device web/disk0 is in quarantine: killed it 3 times in a row",
         ),
@@ -184,6 +192,8 @@ def test_trouble_matters_to_those_who_want_to_hear_of_nothing_else():
     assert matters(events.ServiceAwaited("io", 7, 2, 18_000_000_000))
     assert matters(events.DeviceQuarantined("io", "web/disk0", "why"))
     assert matters(events.OutagePolicyActed("io", "web/disk0", "its requests fail"))
+    assert matters(events.DeviceUnserved("io", "web/disk0", "no such file"))
+    assert matters(events.DeviceServed("io", "web/disk0", 1))  # that trouble is over
     assert not matters(events.ServiceDied("io", 8, 1, "signal 9 (SIGKILL)", 0))
 
 

@@ -107,6 +107,21 @@ def test_devices_tell_what_is_wrong_with_them(machine):
     assert render.device_remarks(machine) == {"web/disk1": "in quarantine: killed it 3 times"}
 
 
+def test_a_device_that_cannot_be_attached_is_not_served_by_one_that_is_away(machine):
+    disk0, disk1 = machine.guests[0].devices
+    disk0.attached = disk1.attached = False
+    disk1.needs_reset = ""
+    machine.services[0].unserved.add(device="web/disk1", reason="no such file")
+    assert render.device_remarks(machine) == {"web/disk1": "not served: no such file"}
+    text = lines(render.devices_table(machine, 160), 160)
+    away, unattached = (line for line in text if line.startswith("web/disk"))
+    assert "nobody (service is away)" in away
+    assert "nobody (not attached)" in unattached
+    disk1.failing = "nobody serves it"
+    (remark,) = render.device_remarks(machine).values()
+    assert remark == "not served: no such file; requests fail: nobody serves it"
+
+
 def test_the_title_names_machine_and_processes(machine):
     assert render.title(machine) == "machine lab: supervisor pid 100, core pid 101, /run/lab"
 

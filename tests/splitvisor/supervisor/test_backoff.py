@@ -9,6 +9,11 @@ def test_the_first_failures_are_free_and_each_later_one_waits_twice_as_long():
     assert waits == [0] * FREE + [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY]
 
 
+def test_nothing_need_be_free():
+    backoff = Backoff(free=0)
+    assert [backoff.failed() for _ in range(3)] == [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY]
+
+
 def test_there_is_a_longest_wait():
     backoff = Backoff()
     waits = [backoff.failed() for _ in range(1000)]

@@ -25,6 +25,8 @@ EXAMPLES = [
     (events.ServiceAttached("io", 8, 1, 3, ("a: x",)), operator.SERVICE_ATTACHED, "a: x"),
     (events.ServiceRecovered("io", 8, 1, 3, (), OUTAGE), operator.SERVICE_RECOVERED, ""),
     (events.ServiceFailed("io", 1, "no"), operator.SERVICE_START_FAILED, "no"),
+    (events.DeviceUnserved("io", "a/b", "x"), operator.SERVICE_DEVICE_UNSERVED, "x"),
+    (events.DeviceServed("io", "a/b", 1_240_000_000), operator.SERVICE_DEVICE_SERVED, "1.2 s"),
     (events.DeviceQuarantined("io", "a/b", "x"), operator.SERVICE_QUARANTINED, "x"),
     (events.DeviceReleased("io", "a/b"), operator.SERVICE_DEVICE_RELEASED, ""),
     (events.UpgradeBegun("io"), operator.SERVICE_UPGRADE_BEGUN, ""),

@@ -41,7 +41,8 @@ class Core:
         self.prepared = []
         self.asked = []
         self.pids = []
-        self.release_refused = False
+        self.release_refused = self.retry_refused = False
+        self.problem = ""  # of the device, from the second incarnation on
         self.keeper = None
         self.held = trio.Event()  # connects wait for it
         self.held.set()
@@ -55,15 +56,31 @@ class Core:
         self.pids.append(self.keeper.status().pid)
         self.connected.append(endpoint)
         await self.held.wait()
-        return core.ConnectReply(attached=0)
+        reply = core.ConnectReply(attached=0)
+        guest, device = DEVICE.split("/")
+        if self.problem and len(self.connected) > 1:
+            reply.problems.add(guest=guest, device=device, problem=self.problem)
+        return reply
+
+    async def retry(self, service, epoch, devices):
+        self.asked.append(("retry", epoch, *devices))
+        if self.retry_refused:
+            self.retry_refused = False
+            raise Refused
+        reply = core.RetryReply(served=() if self.problem else devices)
+        guest, device = DEVICE.split("/")
+        if self.problem:
+            reply.problems.add(guest=guest, device=device, problem=self.problem)
+        return reply
 
     async def release(self, service):
         self.asked.append(("release", service))
         if self.release_refused:
             raise Refused
 
-    async def fail(self, service, devices, reason):
-        self.asked.append(("fail", *devices))
+    async def fail_unserved(self, service, device, reason):
+        self.asked.append(("fail", device))
+        return True
 
     async def pause(self, guest, why):
         self.asked.append(("pause", guest))
@@ -324,6 +341,51 @@ async def test_a_guest_is_paused_while_the_outage_is_too_long(lab):
     lab.keeper.kill()
     await lab.until_asked(("resume", "web"))
     assert lab.core.asked == [("pause", "web"), ("resume", "web")]
+
+
+async def until_tried(lab, times):
+    while sum(asked[0] == "retry" for asked in lab.core.asked) < times:
+        await trio.sleep(0.001)
+
+
+@cold
+async def test_a_device_that_cannot_be_attached_is_tried_until_it_can(lab):
+    lab.core.problem, lab.core.retry_refused = "no such file", True
+    lab.keeper.kill()
+    unserved = await lab.until(events.DeviceUnserved)
+    assert (unserved.device, unserved.why) == (DEVICE, "no such file")
+    await lab.until(events.ServiceRecovered)
+    await until_tried(lab, 2)  # the first is refused as a whole
+    (told,) = lab.keeper.status().unserved
+    assert (told.device, told.reason) == (DEVICE, "no such file")
+    assert told.for_s > 0
+    lab.core.problem = ""
+    served = await lab.until(events.DeviceServed)
+    assert (served.device, lab.core.asked[-1]) == (DEVICE, ("retry", 2, DEVICE))
+    assert not lab.keeper.status().unserved
+    assert lab.keeper.status().epoch == 2
+
+
+@with_(device(WhenOut.ERROR), standby=False)
+async def test_it_fails_though_others_are_served(lab):
+    lab.core.problem = "no such file"
+    lab.keeper.kill()
+    await lab.until(events.ServiceRecovered)
+    while lab.core.asked.count(("fail", DEVICE)) < 2:  # in the outage, and after it
+        await trio.sleep(0.001)
+    assert lab.keeper.status().state == operator.SERVICE_SERVING
+
+
+@with_(device(WhenOut.PAUSE), standby=False)
+async def test_its_guest_is_paused_until_it_is_served_again(lab):
+    lab.core.problem = "no such file"
+    lab.keeper.kill()
+    await lab.until(events.ServiceRecovered)
+    await until_tried(lab, 2)
+    assert ("pause", "web") in lab.core.asked
+    assert ("resume", "web") not in lab.core.asked
+    lab.core.problem = ""
+    await lab.until_asked(("resume", "web"))
 
 
 def request(action, **fields):
