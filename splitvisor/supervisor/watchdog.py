@@ -4,8 +4,9 @@ The core tells at each half of a device's patience for how long requests have wa
 nothing completed. The first time the threads are looked at, and from the second on they are judged
 by what they did since: time in which a thread wanted to run and was not let is the host's, and does
 not count; neither does waiting for a disk, for up to 30 seconds, which glances in between look for:
-a sleep there is over and begins again many times in a flush. Whoever had its patience's worth
-of chances and completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin).
+a sleep there is over and begins again many times in a flush. (Who is seen there only now and then
+is a neighbour of the device that is stuck.) Whoever had its patience's worth of chances and
+completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin).
 
 Threads of the core count as well, for what they have not yet taken in looks like what was never
 completed; but only those that want little: a vCPU that computes is what others wait for. And while
@@ -17,7 +18,7 @@ at once, and of stalls that are over: so it has to have watched for most of a ha
 between its glances, and what may be another stall than the one before begins anew. Pure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from splitvisor.supervisor.threads import Thread, Threads
 
@@ -29,6 +30,7 @@ _OVERLOAD = 0.75  # of the time somebody waited for a processor
 _EXCUSE = 0.25  # of the time; who was kept from running for less had time enough
 _MODEST = 0.25  # of the time: what a thread of the core computes at most that is no vCPU
 _WATCHED = 0.75  # of half of the patience: what is to be seen; the core looks every 10 ms
+_AT_DISK = 0.2  # of the glances: whoever was there more seldom is another one, who gets on
 _GAP_NS = 4 * GLANCE_NS  # between two glances; in a longer one nothing was seen
 
 
@@ -42,38 +44,45 @@ class Sight:
     pressure: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Chances:
-    """What happened between two sights; nanoseconds of those elapsed."""
+@dataclass(slots=True)
+class Account:
+    """Of the time between sights; nanoseconds, added up by `add`."""
 
-    elapsed: int
-    service: int  # in which some thread of the service OS was kept from running
-    core: int  # the same of the core's
-    blind: int  # in which nobody looked
-    pressed: int  # in which somebody on the host waited for a processor
+    elapsed: int = 0
+    service: int = 0  # in which some thread of the service OS was kept from running
+    core: int = 0  # the same of the core's
+    blind: int = 0  # in which nobody looked
+    disk: int = 0  # in which some thread of the service OS waited for a disk
+    pressed: int = 0  # in which somebody on the host waited for a processor
+    kept: int = 0  # for all this the process is not to blame
 
-    @property
-    def kept(self) -> int:
-        """What the host, and not the process, is to blame for."""
-        kept = max(self.service, self.core, self.blind)
-        return kept if kept > _EXCUSE * self.elapsed else 0
+    def add(self, before: Sight, after: Sight, blind: int, at_disk: bool) -> None:
+        """The time from one sight to the next; `at_disk`: it counts as waiting for a disk."""
+        elapsed = after.now - before.now
+        modest = {
+            i: thread
+            for i, thread in after.core.items()
+            if i in before.core and thread.run - before.core[i].run <= _MODEST * elapsed
+        }
+        service = deprived(before.service, after.service, elapsed)
+        core = deprived(before.core, modest, elapsed)
+        disk = elapsed if at_disk else 0
+        kept = max(service, core, blind, disk)
+        self.elapsed += elapsed
+        self.service += service
+        self.core += core
+        self.blind += blind
+        self.disk += disk
+        self.pressed += after.pressure - before.pressure
+        self.kept += kept if kept > _EXCUSE * elapsed else 0
 
-
-def chances(first: Sight, last: Sight, blind: int) -> Chances:
-    """Between two sights of one process, with gaps of so many nanoseconds."""
-    elapsed = last.now - first.now
-    modest = {
-        i: thread
-        for i, thread in last.core.items()
-        if i in first.core and thread.run - first.core[i].run <= _MODEST * elapsed
-    }
-    return Chances(
-        elapsed,
-        deprived(first.service, last.service, elapsed),
-        deprived(first.core, modest, elapsed),
-        blind,
-        last.pressure - first.pressure,
-    )
+    def __str__(self) -> str:
+        pressed = self.pressed * 100 // max(1, self.elapsed)
+        return (
+            f"in {self.elapsed // MS} ms it was kept from running for {self.service // MS}, the"
+            f" core for {self.core // MS}, by a disk for {self.disk // MS}; unseen for"
+            f" {self.blind // MS}; CPU pressure {pressed}%"
+        )
 
 
 @dataclass(slots=True)
@@ -81,24 +90,22 @@ class Stall:
     """One device that completes nothing, from the first time that the core tells of it."""
 
     half_ms: int  # of the patience of this device
-    first: Sight
+    last: Sight
     last_ms: int
     told: int  # when the core told last
-    waited: bool  # for a disk, at the last look or since: it had that much less time
     seen: int  # when somebody looked last
-    blind: int = 0
+    account: Account = field(default_factory=Account)
+    blind: int = 0  # since the last look, as the next two
     glances: int = 0
-    at_disk: int = 0  # glances
+    at_disk: int = 0
 
     def glance(self, now: int, service: Threads) -> None:
         """Between two looks, and at each."""
         gap, self.seen = now - self.seen, now
         if gap > _GAP_NS:
             self.blind += gap - GLANCE_NS
-        waits = waits_for_disk(service)
         self.glances += 1
-        self.at_disk += waits
-        self.waited = self.waited or waits
+        self.at_disk += waits_for_disk(service)
 
     def is_other(self, ms: int, told: int) -> bool:
         """Whether what is told of now has begun, or may have, since it was told of this one."""
@@ -106,37 +113,31 @@ class Stall:
 
     def verdict(self, ms: int, told: int, sight: Sight) -> str:
         """Why the process is stuck after so many milliseconds without a completion, or ""."""
-        self.last_ms, self.told = ms, told
         service = sight.service
         if service and all(thread.state in "Tt" for thread in service.values()):
             return "all its threads are stopped"
-        self.glance(sight.now, service)
-        waited, self.waited = self.waited, waits_for_disk(service)
-        had = chances(self.first, sight, self.blind)
-        if ms < DISK_PATIENCE_MS:
-            if waited:
-                self.first, self.blind = sight, 0
-                return ""
-            if self._is_too_early(ms, had):
-                return ""
-        return self._seen(had, service)
-
-    def _is_too_early(self, ms: int, had: Chances) -> bool:
-        patience_ms = 2 * self.half_ms
-        if had.pressed > _OVERLOAD * had.elapsed and ms < OVERLOAD_FACTOR * patience_ms:
-            return True
-        if had.kept and ms - had.kept / MS < patience_ms:
-            return True
-        return had.elapsed - had.kept < _WATCHED * self.half_ms * MS
-
-    def _seen(self, had: Chances, service: Threads) -> str:
+        self._look(ms, told, sight)
+        if ms < DISK_PATIENCE_MS and self._is_too_early(ms):
+            return ""
         states = "".join(sorted(thread.state for thread in service.values()))
-        pressed = had.pressed * 100 // max(1, had.elapsed)
-        return (
-            f"in the last {had.elapsed // MS} ms it was kept from running for {had.service // MS}"
-            f", the core for {had.core // MS}, nobody looked for {had.blind // MS}; threads "
-            f"{states}, CPU pressure {pressed}%, at the disk {self.at_disk} of {self.glances} times"
-        )
+        return f"{self.account}; threads {states}"
+
+    def _look(self, ms: int, told: int, sight: Sight) -> None:
+        self.glance(sight.now, sight.service)
+        at_either_end = waits_for_disk(self.last.service) or waits_for_disk(sight.service)
+        at_disk = at_either_end or self.at_disk > _AT_DISK * self.glances
+        self.account.add(self.last, sight, self.blind, at_disk)
+        self.last, self.last_ms, self.told = sight, ms, told
+        self.blind = self.glances = self.at_disk = 0
+
+    def _is_too_early(self, ms: int) -> bool:
+        account, patience_ms = self.account, 2 * self.half_ms
+        overloaded = account.pressed > _OVERLOAD * account.elapsed
+        if overloaded and ms < OVERLOAD_FACTOR * patience_ms:
+            return True
+        if account.kept and ms - account.kept / MS < patience_ms:
+            return True
+        return account.elapsed - account.kept < _WATCHED * self.half_ms * MS
 
 
 def waits_for_disk(threads: Threads) -> bool:
@@ -177,8 +178,7 @@ class Watchdog:
         if stall is not None and told <= stall.told:  # more is known already
             return ""
         if stall is None or stall.is_other(ms, told):
-            waited = waits_for_disk(sight.service)
-            self._stalls[device, what] = Stall(ms, sight, ms, told, waited, sight.now)
+            self._stalls[device, what] = Stall(ms, sight, ms, told, sight.now)
             return ""
         why = stall.verdict(ms, told, sight)
         since = f"{what}, for {ms} ms" if what else f"nothing completed for {ms} ms"

@@ -60,9 +60,8 @@ def test_a_process_whose_every_thread_is_stopped_is_called_so():
 def test_what_was_seen_is_told():
     busy = threads("S", 10, 5), QUIET | {1: Thread("S", 3 * MS, 2 * MS)}
     assert judge(*busy, pressure=0.5) == (
-        "web/disk0: nothing completed for 100 ms (in the last 50 ms it was kept from running for 5,"
-        " the core for 2, nobody looked for 0; threads SS, CPU pressure 50%, at the disk 0 of 10"
-        " times)"
+        "web/disk0: nothing completed for 100 ms (in 50 ms it was kept from running for 5, the core"
+        " for 2, by a disk for 0; unseen for 0; CPU pressure 50%; threads SS)"
     )
 
 
@@ -116,8 +115,8 @@ def test_who_was_seen_at_the_disk_in_between_had_less_time_too():
     watchdog = Watchdog()
     assert not look(watchdog, 0, HALF)
     watch(watchdog, 0, 20)
-    watch(watchdog, 20, 30, "D")
-    watch(watchdog, 30, HALF)
+    watch(watchdog, 20, 35, "D")
+    watch(watchdog, 35, HALF)
     assert not look(watchdog, HALF, 2 * HALF)
     watch(watchdog, HALF, 2 * HALF)
     assert look(watchdog, 2 * HALF, 3 * HALF)
@@ -129,8 +128,28 @@ def test_who_has_been_at_the_disk_for_long_has_half_of_the_patience_after_it():
     watch(watchdog, 0, 500, "D")
     assert not look(watchdog, 500, 500 + HALF)
     assert not look(watchdog, 510, 560)
-    watch(watchdog, 510, 560)
-    assert look(watchdog, 560, 610)
+    watch(watchdog, 510, 550)
+    assert look(watchdog, 550, 600)
+
+
+def test_a_neighbour_who_is_at_the_disk_now_and_then_excuses_nobody():
+    watchdog = Watchdog()
+    assert not look(watchdog, 0, HALF)
+    watch(watchdog, 0, 30)
+    watchdog.glance(START + 30 * MS, threads("D", 0, 0))
+    watch(watchdog, 30, HALF)
+    assert look(watchdog, HALF, 2 * HALF)
+
+
+def test_chances_add_up_on_a_busy_host():
+    """Two thirds of each look's time it is kept from running, or unseen: a third counts."""
+    watchdog, said = Watchdog(), []
+    for n in range(8):
+        now, delay = START + n * HALF * MS, n * 33
+        sight = Sight(now, threads("S", 0, delay), {1: Thread("S", 0, 0)})
+        said.append(watchdog.stalled("web/disk0", (n + 1) * HALF, now, sight))
+        glances(watchdog, now, now + HALF * MS, threads("S", 0, delay))
+    assert [bool(why) for why in said] == [False] * 3 + [True] * 5
 
 
 def test_a_core_that_is_kept_from_taking_answers_in_is_an_excuse():
