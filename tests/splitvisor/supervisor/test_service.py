@@ -38,6 +38,7 @@ class Core:
 
     def __init__(self):
         self.connected = []
+        self.stalled = 40_000  # ms, and so no load of the host excuses it
         self.prepared = []
         self.asked = []
         self.pids = []
@@ -89,7 +90,8 @@ class Core:
         self.asked.append(("resume", guest))
 
     async def stalled_ms(self, device):
-        return 10_000
+        self.asked.append("stalled_ms")
+        return self.stalled
 
     def pid(self):
         return os.getpid()
@@ -255,18 +257,31 @@ async def test_a_stream_that_breaks_is_a_death(lab):
     assert (await lab.until(events.ServiceRecovered)).epoch == 2
 
 
+async def tell_of_a_stall(lab):
+    for ms in range(30, 30_000, 30):
+        lab.core_tells(core.EVENT_DEVICE_STALLED, 1, ms)
+        await trio.sleep(0.03)
+
+
 @cold
 async def test_one_that_completes_nothing_for_too_long_is_stuck(lab):
-    async def tell():
-        for ms in range(30, 30_000, 30):
-            lab.core_tells(core.EVENT_DEVICE_STALLED, 1, ms)
-            await trio.sleep(0.03)
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
+        nursery.start_soon(tell_of_a_stall, lab)
         suspected = await lab.until(events.ServiceSuspected)
         nursery.cancel_scope.cancel()
-    assert suspected.why.startswith(f"{DEVICE}: nothing completed for ")
+    assert suspected.why.startswith(f"{DEVICE}: nothing completed for 40000 ms (")
+
+
+@cold
+async def test_one_that_has_completed_something_when_the_core_looks_again_is_not(lab):
+    lab.core.stalled = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell_of_a_stall, lab)
+        await lab.until_asked("stalled_ms")
+        lab.core.stalled = 50_000
+        suspected = await lab.until(events.ServiceSuspected)
+        nursery.cancel_scope.cancel()
+    assert suspected.why.startswith(f"{DEVICE}: nothing completed for 50000 ms (")
 
 
 @cold
