@@ -51,12 +51,13 @@ class ConnectCall(Call):
             process.epoch > core.served_last,
             f"epoch {process.epoch} is connected after {core.served_last}",
         )
-        core.served_last = process.epoch
+        core.served_last = core.serving = process.epoch
         for earlier in core.begun:
             check(earlier.reaped, f"{process} is connected and {earlier} is not reaped")
         self.guilty = ""
         self._one_by_one = one_by_one
         for port in core.ports:
+            _give_up(port)
             self._leave(port, port.key not in withheld)
         self._waiting = [self._take(port) for port in core.ports if port.key not in withheld]
         self.lines = list(self._waiting)
@@ -123,6 +124,9 @@ class ReleaseCall(Call):
             if any(not line.over and line.port.served.owes() for line in self.lines):
                 return False
             self._ending = self.moved = True
+            self.core.serving = 0
+            for port in self.core.ports:
+                _give_up(port)
             for line in self.lines:
                 line.end()
         return all(line.over for line in self.lines)
@@ -134,3 +138,52 @@ class ReleaseCall(Call):
         for line in self.lines:
             line.port.served.hold(False)
         return True
+
+
+class RetryCall(Call):
+    """RetryDevices, of an incarnation that may have been succeeded when the core hears of it."""
+
+    def __init__(self, core: Core, process: Process, devices: tuple[str, ...]) -> None:
+        super().__init__(core, process)
+        self._opening: list[Line] = []
+        for port in core.ports:
+            if port.key in devices and process.epoch == core.serving and not _served(port):
+                check(port.tried is None, f"{port.key} is tried by two at once")
+                port.tried = Line(core, port, process)
+                self._opening.append(port.tried)
+        self.lines = list(self._opening)
+
+    def done(self) -> bool:
+        """Whether each device is attached or has failed to; those that are open begin."""
+        if any(line.phase is Phase.OPENING for line in self._opening):
+            return False
+        for line in self._opening:
+            port = line.port
+            if port.tried is line:
+                port.tried = None
+                if not line.over:
+                    self._take_on(port, line)
+        self._opening = []
+        return all(line.over or line.phase is Phase.ATTACHED for line in self.lines)
+
+    def served(self) -> tuple[str, ...]:
+        """Those that it serves now."""
+        return tuple(line.port.key for line in self.lines if not line.over)
+
+    def _take_on(self, port: Port, line: Line) -> None:
+        check(not _served(port), f"{port.key} is taken from the one that serves it")
+        if port.active is not None:
+            port.active.close("it is served again", asked=True)
+        port.active, port.failing = line, ""
+        line.begin()
+        self.moved = True
+
+
+def _served(port: Port) -> bool:
+    return port.active is not None and port.active.phase is Phase.ATTACHED and not port.failing
+
+
+def _give_up(port: Port) -> None:
+    if port.tried is not None:
+        port.tried.close("something else is done with it", asked=True)
+        port.tried = None

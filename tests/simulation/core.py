@@ -42,6 +42,7 @@ class Core:
         self.lines: list[Line] = []  # that are not over
         self._tell = tell
         self.served_last = 0  # the greatest epoch that was connected
+        self.serving = 0  # the same, and 0 once it is released
         self.begun: list[Process] = []  # all that were ever told to begin anything
 
     def tell(self, kind: int, line: Line, count: int, text: str = "") -> None:
@@ -61,7 +62,7 @@ class Core:
 
     def lost(self, line: Line, phase: Phase) -> None:
         """A stream broke that nobody ended; while somebody waits for it, he is told instead."""
-        if line is line.port.standby:
+        if line is line.port.standby or line is line.port.tried:
             if phase is Phase.OPENED:
                 self.tell(core_pb2.EVENT_STANDBY_LOST, line, 0, line.problem)
         elif phase is Phase.ATTACHED:

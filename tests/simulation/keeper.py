@@ -11,7 +11,7 @@ from collections.abc import Callable
 from protos import core_pb2 as c
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.recovery import Recovery
-from tests.simulation.calls import Call, ConnectCall, PrepareCall, ReleaseCall
+from tests.simulation.calls import Call, ConnectCall, PrepareCall, ReleaseCall, RetryCall
 from tests.simulation.core import Core
 from tests.simulation.line import Line
 from tests.simulation.service import Process
@@ -81,6 +81,8 @@ class Keeper:
             return steps.Prepared(epoch, devices, problems)
         if isinstance(call, ConnectCall):
             return steps.Connected(epoch, devices, problems, call.guilty)
+        if isinstance(call, RetryCall):
+            return steps.Retried(epoch, call.served(), problems)
         return steps.Released(epoch)
 
     def give_up_release(self, call: ReleaseCall) -> bool:
@@ -114,6 +116,9 @@ class Keeper:
             case steps.Release(epoch):
                 if process := self._alive(epoch, "released"):
                     self.calls.append(ReleaseCall(self.core, process))
+            case steps.Retry(epoch, devices):
+                if process := self._alive(epoch, "asked for devices again"):
+                    self.calls.append(RetryCall(self.core, process, devices))
             case steps.Fail(device, reason):
                 check(
                     self.culprits is None or device in self.culprits,

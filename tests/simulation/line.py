@@ -39,6 +39,8 @@ class Port:
         self.make_driver = make
         self.active: Line | None = None
         self.standby: Line | None = None
+        self.tried: Line | None = None  # with who serves, to be active once it is open
+        self.away = False  # nobody can open it now
         self.failing = ""  # why its requests fail
         served.ring = self._ring  # type: ignore[method-assign]
 

@@ -67,6 +67,9 @@ def attach(world: "World", pick: Pick) -> str | None:
     if not lines:
         return None
     line = lines[pick(len(lines))]
+    if line.port.away:
+        line.close("it is away", asked=True)  # whoever waits for it is told
+        return f"{line.port.name} not by epoch {line.epoch}: it is away"
     line.stream.start(line.port.make_driver(), line.granted)
     return f"{line.port.name} by epoch {line.epoch}"
 

@@ -18,7 +18,7 @@ from service_os.models import uart
 from sessions.dialogue import Phase
 from splitvisor.supervisor import steps
 from splitvisor.supervisor.recovery import State
-from tests.simulation import faults, guests, progress
+from tests.simulation import absence, faults, guests, progress
 from tests.simulation.blockguest import BlockGuest
 from tests.simulation.consoleguest import ConsoleGuest, word
 from tests.simulation.disk import Disk, SimulatedBlock, SimulatedConsole, SimulatedEntropy
@@ -38,7 +38,12 @@ STEP_NS = 20_000  # what a step takes, until somebody waits for a deadline
 RECENT = 60  # steps in a transcript; 0: all
 Step = Callable[["World", Callable[[int], int]], str | None]
 
-STEPS: dict[str, tuple[int, Step]] = {**guests.STEPS, **progress.STEPS, **faults.STEPS}
+STEPS: dict[str, tuple[int, Step]] = {
+    **guests.STEPS,
+    **progress.STEPS,
+    **faults.STEPS,
+    **absence.STEPS,
+}
 
 
 class World:
@@ -87,6 +92,8 @@ class World:
     def quiesce(self, bound: int = 20_000) -> None:
         """No more faults and no new requests: everything comes to its end within so many steps."""
         recovery = self.keeper.recovery
+        for port in self.ports:
+            port.away = False
         for _ in range(bound):
             moved = [name for name in progress.QUIET if self.take(name)]
             if moved:
@@ -103,6 +110,8 @@ class World:
         recovery, keeper = self.keeper.recovery, self.keeper
         if recovery.state is not State.SERVING or recovery.outage is not None:
             self._fail(f"nothing more happens, and it is {recovery.state}, not serving")
+        if recovery.unserved.devices:
+            self._fail(f"nothing more happens, and nobody serves {min(recovery.unserved.devices)}")
         if keeper.calls or keeper.fencing or len(keeper.processes) > 2:
             self._fail("nothing more happens, and something is under way")
         for port in self.ports:
