@@ -20,7 +20,7 @@ from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import events, faults, steps, urgency
 from splitvisor.supervisor.attention import Attention
-from splitvisor.supervisor.child import StartError, Stdio
+from splitvisor.supervisor.child import Child, StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, problems_of, reason_of
 from splitvisor.supervisor.outage_policies import OutagePolicies
@@ -56,11 +56,11 @@ class ServiceKeeper:
         self._stdio = stdio
         self._calls = calls
         self._report = report  # with the time, in nanoseconds
-        self._untold: deque[tuple[events.ServiceEvent, int]] = deque()
+        self._untold: deque[tuple[events.ServiceEvent | Child, int]] = deque()
         self._to_tell = trio.Event()
         self._heard: deque[steps.Event] = deque()
         self._processes: dict[int, Process] = {}
-        self._buried: list[Process] = []  # whose logs and sockets are still there
+        self._buried: list[Process] = []  # whose sockets are still there
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()  # replaced at each change of the machine
@@ -96,8 +96,10 @@ class ServiceKeeper:
         if len(self._heard) > 1:
             return  # what is begun below has led to it: its turn comes
         while self._heard:
-            now = time.monotonic_ns()
-            for action in self.machine.handle(self._heard[0], now):
+            now, heard = time.monotonic_ns(), self._heard[0]
+            if isinstance(heard, steps.Reaped):
+                self._tell(next(p.child for p in self._buried if p.endpoint.epoch == heard.epoch))
+            for action in self.machine.handle(heard, now):
                 self._begin(action)
             self._heard.popleft()
         due = self.machine.deadline
@@ -222,7 +224,9 @@ class ServiceKeeper:
                     nursery.start_soon(process.child.end, patience)
                 else:
                     nursery.start_soon(process.child.bury)
-        self._buried += self._processes.values()
+        for process in self._processes.values():
+            self._buried.append(process)
+            self._tell(process.child)
         self._processes.clear()
         self._tidy()
         self._report_now()
@@ -276,6 +280,7 @@ class ServiceKeeper:
             case steps.UpgradeEnded():
                 self._upgrades.append(action)
             case steps.GiveUp(why):
+                self._untold.pop()  # `why` has the last words of the child
                 start(self._give_up, why)
 
     def _spawn(self, epoch: int) -> Process:
@@ -361,7 +366,8 @@ class ServiceKeeper:
             other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
 
-    def _tell(self, event: events.ServiceEvent) -> None:
+    def _tell(self, event: events.ServiceEvent | Child) -> None:
+        """In its turn: an event, or what a dead child left on its standard error."""
         self._untold.append((event, time.monotonic_ns()))
         self._to_tell.set()
 
@@ -376,20 +382,22 @@ class ServiceKeeper:
     def _report_now(self) -> None:
         while self._untold:
             event, now = self._untold.popleft()
+            if isinstance(event, Child):
+                for line in event.lines():
+                    self._report(events.ServiceSaid(self.name, line), now)
+                continue
             if isinstance(event, events.ServiceStandsBy | events.ServicePromoted):
                 urgency.prompt(event.pid)
             self._report(event, now)
 
     async def _give_up(self, why: str) -> None:
-        self._tidy(tell=False)  # `why` has its last words
+        self._tidy()
         self._report_now()
         raise UserError(f"service OS {self.name} {why}")
 
-    def _tidy(self, tell: bool = True) -> None:
-        """Tell what the dead left on their standard error, and take their sockets away."""
+    def _tidy(self) -> None:
+        """Take the sockets of the dead away."""
         for process in self._buried:
-            for line in process.child.lines() if tell else ():
-                self._tell(events.ServiceSaid(self.name, line))
             for path in (process.endpoint.address, process.endpoint.grant_address):
                 Path(path).unlink(missing_ok=True)
         self._buried.clear()

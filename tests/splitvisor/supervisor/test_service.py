@@ -210,6 +210,23 @@ async def test_a_kill_in_the_middle_of_a_promotion(lab):
     assert recovered.epoch == 3
 
 
+async def test_last_words_stand_together_before_the_death_they_belong_to(lab):
+    standby = await lab.until(events.ServiceStandsBy)
+    for epoch in (1, 2):
+        with lab.directory.log(f"service.{epoch}").open("a") as log:
+            log.write(f"Traceback:\n\n  of {epoch}\nError: {epoch}\n")
+    os.kill(standby.pid, signal.SIGKILL)
+    lab.keeper.kill()
+    told, lines = [], []
+    while len(lines) < 6 or not any(isinstance(event, events.ServiceDied) for event in told):
+        told.append(await lab.until(object))
+        lines = [event.line for event in told if isinstance(event, events.ServiceSaid)]
+    words = {epoch: ["Traceback:", f"  of {epoch}", f"Error: {epoch}"] for epoch in (1, 2)}
+    died = next(i for i, event in enumerate(told) if isinstance(event, events.ServiceDied))
+    assert [getattr(event, "line", event) for event in told[died - 3 : died]] == words[1]
+    assert lines in (words[1] + words[2], words[2] + words[1])
+
+
 @cold
 async def test_one_that_is_stopped_is_as_good_as_dead(lab):
     os.kill(lab.keeper.status().pid, signal.SIGSTOP)
