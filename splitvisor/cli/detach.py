@@ -14,6 +14,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from drivers import spec
@@ -26,8 +27,11 @@ LOG = "supervisor.log"
 STDERR = 2
 
 
-def start(root: Path, file: Path, until_idle: bool, failpoints: bool) -> int:
-    """Start the machine of `file` in the background and print its name; the exit status."""
+def start(root: Path, file: Path, flags: Sequence[str]) -> int:
+    """Start the machine of `file` in the background and print its name; the exit status.
+
+    `flags` are those of `up` that hold for the machine.
+    """
     ready, inherited = os.pipe()
     with os.fdopen(ready) as pipe:
         try:
@@ -35,10 +39,7 @@ def start(root: Path, file: Path, until_idle: bool, failpoints: bool) -> int:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "splitvisor", "--run-root", str(root)),
-                    *("up", "--ready-fd", str(inherited)),
-                    *(["--until-idle"] if until_idle else []),
-                    *(["--failpoints"] if failpoints else []),
-                    *("--", str(file)),
+                    *("up", "--ready-fd", str(inherited), *flags, "--", str(file)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

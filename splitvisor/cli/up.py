@@ -66,6 +66,11 @@ Example of a machine file:
     "and gets no input; what happens to the machine is told in supervisor.log there.",
 )
 @click.option(
+    "--no-watchdog",
+    is_flag=True,
+    help="Do not replace a service OS that lives and does nothing, whatever the file says.",
+)
+@click.option(
     "--failpoints",
     is_flag=True,
     help="Let 'splitvisor fault' act inside all service OSes, whatever the file says.",
@@ -77,6 +82,7 @@ def up(
     file: Path,
     until_idle: bool,
     detached: bool,
+    no_watchdog: bool,
     failpoints: bool,
     ready_fd: int | None,
 ) -> int:
@@ -86,10 +92,17 @@ def up(
     on standard error. Relative paths in the file start at the file.
     """
     if detached:
-        return detach.start(root, file, until_idle, failpoints)
+        flags = {
+            "--until-idle": until_idle,
+            "--no-watchdog": no_watchdog,
+            "--failpoints": failpoints,
+        }
+        return detach.start(root, file, [flag for flag, given in flags.items() if given])
     machine = machine_file.read(file)
+    if no_watchdog:
+        machine = with_settings(machine, watchdog=False)
     if failpoints:
-        machine = with_failpoints(machine)
+        machine = with_settings(machine, failpoints=True)
     background = None if ready_fd is None else detach.Detached(ready_fd, machine, root)
     story = Story()
     ended: list[core.GuestStatus] = []
@@ -122,10 +135,9 @@ def up(
     return int(any(exit_status.of_guest(status) for status in ended))
 
 
-def with_failpoints(machine: Machine) -> Machine:
-    """The machine, with failpoints in each of its service OSes."""
+def with_settings(machine: Machine, **changed: bool) -> Machine:
+    """The machine, with these settings for each of its service OSes."""
     settings = {
-        name: dataclasses.replace(machine.settings_of(name), failpoints=True)
-        for name in machine.services
+        name: dataclasses.replace(machine.settings_of(name), **changed) for name in machine.services
     }
     return dataclasses.replace(machine, settings=settings)

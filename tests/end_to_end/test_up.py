@@ -261,6 +261,17 @@ def test_detached_it_returns_when_all_run_and_the_machine_goes_on(
     assert check_image(image, 3, 2).agrees
 
 
+@pytest.mark.parametrize("options", [(), ("--no-watchdog", "--failpoints")], ids=["usual", "all"])
+def test_settings_of_service_oses_reach_a_detached_machine(splitvisor, guest, tmp_path, options):
+    file = tmp_path / "lab.toml"
+    file.write_text(f'[guests.echo]\nimage = "{guest("echo")}"\ncpu = "emulated"\n')
+    assert splitvisor("up", "-d", *options, file)[0] == 0
+    (service,) = json.loads(splitvisor("service", "status", "--json")[1])["services"]
+    found = (service["watchdog"], service["failpoints"])
+    assert found == (("off", True) if options else ("on", False))
+    assert splitvisor("stop")[0] == 0
+
+
 def test_detached_it_fails_as_in_the_foreground(splitvisor, tmp_path, guest):
     file = tmp_path / "lab.toml"
     assert splitvisor("up", "-d", file) == splitvisor("up", file)
