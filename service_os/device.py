@@ -7,7 +7,7 @@ closed.
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,9 +17,9 @@ import grpc
 from drivers.interface import PATIENCE, DriverError, Keep, MediumError, SpecError
 from drivers.registry import make
 from protos.io_pb2 import Attach, CoreMessage, Opened, ServiceMessage
-from service_os import evented, immediate
+from service_os import evented, framed, immediate
 from service_os.grants import Refused, Windows
-from service_os.models.base import BadMessage, Evented, Immediate, Shape
+from service_os.models.base import BadMessage, Evented, Framed, Immediate, Shape
 from service_os.models.catalog import MODELS, unknown_model
 from service_os.window import ALIGNMENT, Window
 
@@ -45,6 +45,7 @@ class Device:
         self._attach = attach
         self._windows = windows
         self._run_dir = run_dir
+        self._begun = self._taken_over = False
 
     def serve(self, messages: Iterator[CoreMessage]) -> Generator[ServiceMessage, None, None]:
         """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
@@ -59,10 +60,18 @@ class Device:
             if not begin.HasField("begin"):
                 raise BadMessage(f"{begin.WhichOneof('body')} before begin")
             _begin(driver)
+            self._begun = True
+            messages = self._until_end(messages)
             if self._model.immediate is not None:
                 device = self._immediate(driver)
                 yield _attached(device.shape, driver)
                 yield from immediate.answer(messages, device, window, self._attach.epoch)
+            elif self._model.framed is not None:
+                card = self._framed(driver)
+                yield _attached(card.shape, driver)
+                name, epoch = self.name, self._attach.epoch
+                moving = framed.Session(card, driver, window, name=name, epoch=epoch)
+                yield from moving.answer(messages)
             else:
                 held = self._evented(driver, begin.begin.state)
                 yield _attached(held.shape, driver, held.state())
@@ -87,6 +96,10 @@ class Device:
         assert self._model.immediate is not None
         return self._model.immediate(driver)
 
+    def _framed(self, driver: Any) -> Framed:
+        assert self._model.framed is not None
+        return self._model.framed(driver)
+
     def _evented(self, driver: Any, state: bytes) -> Evented:
         assert self._model.evented is not None
         try:
@@ -94,10 +107,25 @@ class Device:
         except ValueError as error:
             raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
 
+    def _until_end(self, messages: Iterator[CoreMessage]) -> Iterator[CoreMessage]:
+        for message in messages:
+            if message.HasField("end"):
+                self._taken_over = True
+                return
+            yield message
+
     def _close(self, driver: Any) -> None:
         try:
-            driver.close()
-        except MediumError as error:  # nobody is left to be told but the operator
+            if self._begun and not self._taken_over and hasattr(driver, "flush"):
+                self._told(driver.flush)
+        finally:
+            self._told(driver.close)
+
+    def _told(self, last: Callable[[], None]) -> None:
+        """Nobody is left to be told of a failure but the operator."""
+        try:
+            last()
+        except MediumError as error:
             text = f"service OS: {self.name}: {error} when it was closed"
             print(text, file=sys.stderr, flush=True)
 

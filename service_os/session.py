@@ -18,7 +18,7 @@ from service_os.models.base import BadMessage
 
 MakeDevice = Callable[[Attach, Windows, Path], Device]
 
-LEAVE_SECONDS = 5.0  # how long a new stream waits for the old one of its device to let go
+LEAVE_SECONDS = 5.0  # how long a stream that is to begin waits for another of its device to end
 
 
 class Sessions(DeviceIoServicer):
@@ -38,7 +38,7 @@ class Sessions(DeviceIoServicer):
         self._token = token.encode()
         self._run_dir = run_dir
         self._changed = threading.Condition()
-        self._served: set[tuple[str, str]] = set()
+        self._served: dict[tuple[str, str], Device] = {}
 
     def Serve(
         self, request_iterator: Any, context: grpc.ServicerContext
@@ -65,14 +65,14 @@ class Sessions(DeviceIoServicer):
     def _serve(self, attach: Attach, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
         self._authenticate(attach)
         key = attach.guest, attach.device
-        self._enter(key)
+        device = self._device(attach, self._windows, self._run_dir)
         try:
-            device = self._device(attach, self._windows, self._run_dir)
-            yield from device.serve(unfolded(messages))
+            yield from device.serve(self._entering(key, device, unfolded(messages)))
         finally:
             with self._changed:
-                self._served.discard(key)
-                self._changed.notify_all()
+                if self._served.get(key) is device:
+                    del self._served[key]
+                    self._changed.notify_all()
 
     def _authenticate(self, attach: Attach) -> None:
         if not hmac.compare_digest(attach.token.encode(), self._token):
@@ -85,15 +85,23 @@ class Sessions(DeviceIoServicer):
                 f"this incarnation has epoch {self._epoch}, not {attach.epoch}",
             )
 
-    def _enter(self, key: tuple[str, str]) -> None:
-        """Two streams never work on one device: its driver would be open twice."""
+    def _entering(
+        self, key: tuple[str, str], device: Device, messages: Iterable[CoreMessage]
+    ) -> Iterator[CoreMessage]:
+        """Two streams never work on one device: it begins on one when the other has closed it."""
+        for message in messages:
+            if message.HasField("begin"):
+                self._enter(key, device)
+            yield message
+
+    def _enter(self, key: tuple[str, str], device: Device) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: key not in self._served, LEAVE_SECONDS):
                 raise Problem(
                     grpc.StatusCode.FAILED_PRECONDITION,
                     f"{key[0]}/{key[1]} is still being served on another stream",
                 )
-            self._served.add(key)
+            self._served[key] = device
 
 
 def unfolded(messages: Iterable[CoreMessage]) -> Iterator[CoreMessage]:

@@ -40,13 +40,20 @@ class Phase(Enum):
 class Dialogue:
     """With one incarnation; `happened` hears of each step, on the thread that made it.
 
+    `spec` is that of the driver, if it is not the one that the device has.
+
     `next_message` is for one thread, `heard` and `close` for one thread, the rest for any.
     """
 
     def __init__(
-        self, device: ServedDevice, endpoint: core_pb2.ServiceEndpoint, happened: Happened
+        self,
+        device: ServedDevice,
+        endpoint: core_pb2.ServiceEndpoint,
+        happened: Happened,
+        spec: str = "",
     ) -> None:
         self.device = device
+        self.spec = spec or device.config.spec
         self.epoch = endpoint.epoch
         self.window: GrantWindow | None = None  # where payload travels; without one, inline
         self.phase = Phase.OPENING
@@ -165,6 +172,7 @@ class Dialogue:
                 yield from self._batches(fresh, replay=False)
             elif not device.listen():
                 yield None
+        yield io_pb2.CoreMessage(end=io_pb2.End())
         self.finished = True
 
     def _ahead(self) -> bool:
@@ -201,7 +209,10 @@ class Dialogue:
     def _attach(self) -> io_pb2.CoreMessage:
         device, config = self.device, self.device.config
         attach = io_pb2.Attach(epoch=self.epoch, token=self._token, guest=device.guest)
-        attach.device, attach.model, attach.spec = config.name, config.model, config.spec
+        attach.device, attach.model, attach.spec = config.name, config.model, self.spec
+        if (seen := device.description()) is not None:
+            attach.seen.CopyFrom(seen)
+            attach.seen.ClearField("state")  # comes with Begin
         if self.window:
             attach.window.bytes, attach.window.stride = self.window.size, self.window.stride
         return io_pb2.CoreMessage(attach=attach)

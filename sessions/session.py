@@ -34,12 +34,13 @@ class Session:
         channel: Channel,
         lost: Callable[["Session", str], None],
         happened: Callable[["Session", Kind, int], None],
+        spec: str = "",
     ) -> None:
         self.device = device
         self.epoch = endpoint.epoch
         self.channel = channel
         self.problem: PeerFault | None = None  # why it is over
-        self.dialogue = Dialogue(device, endpoint, self._step)
+        self.dialogue = Dialogue(device, endpoint, self._step, spec)
         self._token = endpoint.token
         self._lost = lost
         self._happened = happened

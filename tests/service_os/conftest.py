@@ -12,7 +12,7 @@ import sys
 import grpc
 import pytest
 
-from protos.io_pb2 import Attach, Begin, CoreMessage, Grant, Reset
+from protos.io_pb2 import Attach, Begin, CoreMessage, End, Grant, Reset
 from protos.io_pb2_grpc import DeviceIoStub
 
 TOKEN = "secret"
@@ -80,6 +80,10 @@ class Stream:
         with pytest.raises(grpc.RpcError) as raised:
             self.next()
         return raised.value.code(), raised.value.details()
+
+    def end(self):
+        """Say that another one serves from now on."""
+        self.send(CoreMessage(end=End()))
 
     def hang_up(self):
         """Say that nothing more will come."""

@@ -120,14 +120,38 @@ def open_files(incarnation):
     return [os.path.realpath(f"{fds}/{fd}") for fd in os.listdir(fds)]
 
 
-def test_two_streams_of_one_device_do_not_stand_by_together(start, image):
-    incarnation = start()
-    first = incarnation.stand_by("block", f"file:path={image}")
-    first.opened()
-    second = incarnation.stand_by("block", f"file:path={image}")
-    first.close()
+def test_of_two_streams_of_one_device_the_second_begins_when_the_first_has_closed(start, drivers):
+    incarnation = start(env=drivers, stderr=subprocess.PIPE, text=True)
+    first = incarnation.attach("block", "growing")
+    assert first.next().HasField("attached")
+    second = incarnation.stand_by("block", "growing")
     second.opened()
+    second.begin()
+    first.end()
+    first.close()
+    assert second.next().HasField("attached")
     second.close()
+    incarnation.kill()
+    said = incarnation.process.stderr.read().split()
+    assert said == ["begin", "close", "begin", "flush", "close"]
+
+
+def test_a_driver_is_flushed_at_each_end_but_that_for_another_driver(start, drivers):
+    incarnation = start(env=drivers, stderr=subprocess.PIPE, text=True)
+    for end in ("end", "hang_up", "cancel"):
+        stream = incarnation.attach("block", "growing")
+        stream.next()
+        getattr(stream, end)()
+        stream.cancel() if end == "cancel" else stream.close()
+    never_needed = incarnation.stand_by("block", "growing")
+    never_needed.opened()
+    never_needed.close()
+    incarnation.terminate()
+    said = incarnation.process.stderr.read().split()
+    assert said[:2] == ["begin", "close"]
+    assert said[2:5] == ["begin", "flush", "close"]
+    rest = sorted(said[5:])  # who is cancelled closes in its own time
+    assert rest == ["begin", "close", "close", "flush"]
 
 
 def test_anything_but_begin_after_attach_ends_the_stream(start):
@@ -151,9 +175,12 @@ def test_what_a_driver_delivers_when_it_is_closed_is_in_the_last_state(start, dr
 
 
 DRIVER = """
+import sys
 import threading
 from dataclasses import dataclass
 from drivers.interface import DriverError
+def told(what):
+    print(what, file=sys.stderr, flush=True)
 class Growing:
     @dataclass
     class Options:
@@ -165,10 +192,13 @@ class Growing:
         if self._gone:
             raise DriverError("it has gone: find it")
         self.size = 1024
+        told("begin")
     def read(self, offset, into):
         pass
+    def flush(self):
+        told("flush")
     def close(self):
-        pass
+        told("close")
 class Late:
     @dataclass
     class Options:

@@ -61,6 +61,7 @@ class Line:
         self.problem = ""
         self.said = ""
         self.replayed = False
+        self.refused = False  # it is not broken: the service OS cannot open the device
         self._again: list[InFlight] = []  # replayed requests that others wait for
         self.ending = False  # in order: the service OS is to close it
         endpoint = core_pb2.ServiceEndpoint(name="main", epoch=self.epoch, token=TOKEN)
@@ -105,7 +106,7 @@ class Line:
                 self.stream.hung_up = True
             return None
         self.awake = True
-        if not self.stream.broken:
+        if not self.stream.broken and not message.HasField("end"):  # `hung_up` stands for that
             self.stream.inbox.extend(unfolded([message]))
         if message.HasField("begin"):
             self.core.begins(self)

@@ -60,6 +60,13 @@ class SteppedDevice(Device):
         return self.session
 
 
+class Typed(bytes):
+    """Input of the driver, among the messages from the core: none of them."""
+
+    def HasField(self, name: str) -> bool:
+        return False
+
+
 class Stream:
     """The service OS's end of one device's stream, and what is on its way in both directions."""
 
@@ -156,7 +163,7 @@ class Stream:
         if self.hung_up:
             session._events.put(data)  # for whoever looks when the driver is closed
         else:
-            self.inbox.append(data)
+            self.inbox.append(Typed(data))
         return True
 
     def land(self, torn: bool) -> bool:
