@@ -128,6 +128,7 @@ async def test_one_that_is_stopped_is_not_waited_for(start):
     await child.ready(20)
     child.stop()
     with trio.fail_after(60):
+        await child.stopped()
         await child.end(trio.CancelScope())
     assert child.how_it_died() == "signal 9 (SIGKILL)"
 
