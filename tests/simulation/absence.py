@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from splitvisor.supervisor import steps
+from splitvisor.supervisor.states import SETTLED
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -29,7 +32,19 @@ def give_back(world: "World", pick: Pick) -> str | None:
     return port.name
 
 
+def again(world: "World", pick: Pick) -> str | None:
+    """Time passes until a device is to be tried again; a tick alone would seldom come to that."""
+    recovery = world.keeper.recovery
+    due = recovery.unserved.deadline
+    if due is None or recovery.state not in SETTLED:
+        return None
+    world.keeper.now = max(world.keeper.now, due)
+    world.keeper.hear(steps.Tick())
+    return ", ".join(recovery.unserved.devices)
+
+
 STEPS = {
     "withdraw": (1, withdraw),
     "give_back": (6, give_back),
+    "again": (40, again),
 }

@@ -92,12 +92,12 @@ class ConnectCall(Call):
         """Whether each device is attached or has failed to."""
         while self._one_by_one and self._waiting:
             first = self._waiting[0]
-            if first.over:
+            if first.over and not first.refused:
                 self.guilty = first.port.key
                 for line in self._waiting:
                     line.close("the incarnation was lost", asked=True)
                 self._waiting = []
-            elif first.replayed:
+            elif first.over or first.replayed:
                 self._waiting.pop(0)
                 self._go_on()
                 self.moved = True

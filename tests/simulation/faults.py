@@ -87,15 +87,13 @@ def sever(world: "World", pick: Pick) -> str | None:
     if not lines:
         return None
     line = lines[pick(len(lines))]
-    if line is line.port.active and line.phase is not Phase.ATTACHED:
-        return None  # a device that its incarnation cannot attach is reported, and not tried again
     stream = line.stream
     stream.broken = True
     for box in (stream.inbox, stream.outbox):
         for _ in range(pick(len(box) + 1)):
             box.pop()
     if line is line.port.standby:
-        line.close("the stream broke")  # noticed before it can be promoted: see above
+        line.close("the stream broke")  # noticed before it can be promoted
     world.report.add("severed")
     return f"{line.port.name} to epoch {line.epoch}"
 
@@ -162,8 +160,14 @@ def lose(world: "World", pick: Pick) -> str | None:
     for line in world.keeper.core.lines:
         if line.phase is not Phase.ATTACHED or not line.port.served.log.ordered:
             continue
-        told = [m.completions.completions for m in line.stream.outbox]
-        known = [c for t in told for c in t if line.port.served.log.find(c.slot, c.generation)]
+        find, said = line.port.served.log.find, (m.completions for m in line.stream.outbox)
+        told = [m.completions for m in said if m.epoch == line.epoch]  # or it is a lie
+        known = [
+            c
+            for t in told
+            for c in t
+            if (entry := find(c.slot, c.generation)) and c.written <= entry.writable_bytes
+        ]
         if len(known) > 1:
             index = pick(len(known) - 1)
             message = next(t for t in told if known[index] in t)

@@ -68,6 +68,7 @@ def attach(world: "World", pick: Pick) -> str | None:
         return None
     line = lines[pick(len(lines))]
     if line.port.away:
+        line.refused = True
         line.close("it is away", asked=True)  # whoever waits for it is told
         return f"{line.port.name} not by epoch {line.epoch}: it is away"
     line.stream.start(line.port.make_driver(), line.granted)
