@@ -21,8 +21,9 @@ from service_os.faults.garble import Key, chosen, garbled
 from service_os.faults.plan import Due, Plan
 from service_os.faults.sense import OF_ANSWERS
 from service_os.grants import Windows
-from service_os.models.base import Evented, Immediate
+from service_os.models.base import Evented, Framed, Immediate
 from service_os.models.block import sectors
+from service_os.window import Window
 
 
 class FaultyDevice(Device):
@@ -35,6 +36,7 @@ class FaultyDevice(Device):
         self._batch = IoBatch()
         self._index = 0
         self._out: dict[Key, Request] = {}  # requests that are not answered yet
+        self._touched: dict[Key, list[range]] = {}  # the sectors that each is about
         self._marked: dict[Key, Due] = {}  # whose answers are to be wrong
         self._attached = ServiceMessage()
         self._mute = False
@@ -74,6 +76,22 @@ class FaultyDevice(Device):
         setattr(model, "submit", self._stepped(model.submit))  # noqa: B010  # for mypy
         return model
 
+    def _window(self) -> Window:
+        window = super()._window()
+        self._areas = window.areas
+        return window
+
+    def _about(self, request: Request) -> tuple[Key, list[range]]:
+        """Looked up when it comes: once it is answered, its slot may hold another one's payload."""
+        readable, _ = self._areas(request)
+        key = request.slot, request.generation
+        return key, sectors(request.header, readable, request.writable)
+
+    def _framed(self, driver: Any) -> Framed:
+        model = super()._framed(driver)
+        setattr(model, "submit", self._stepped(model.submit))  # noqa: B010  # for mypy
+        return model
+
     def _stepped(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any) -> Any:
             request = self._before()
@@ -89,6 +107,8 @@ class FaultyDevice(Device):
         if self._index == len(self._batch.requests):
             self._batch, self._index = self._batches.popleft(), 0
             self._out.update(((r.slot, r.generation), r) for r in self._batch.requests)
+            if self._attach.model == "block":
+                self._touched.update(map(self._about, self._batch.requests))
             self._pass(faults.AFTER_RECEIVE, self._batch.requests)
             if self._batch.replay:
                 self._pass(faults.REPLAY_RECEIVED, self._batch.requests)
@@ -103,7 +123,7 @@ class FaultyDevice(Device):
         """Something comes by; answers that are to be wrong are marked, and given back."""
         wrong = []
         attach = self._attach
-        touched = [_sectors(request) for request in requests] if attach.model == "block" else []
+        touched = [s for r in requests for s in self._touched.get((r.slot, r.generation), ())]
         for due in self._plan.due(point, attach.guest, attach.device, touched):
             if due.fault.action in OF_ANSWERS:
                 wrong.append(due)
@@ -133,6 +153,8 @@ class FaultyDevice(Device):
             del self._out[key]
         if keys:
             self._pass(faults.AFTER_REPLY, requests)
+        for key in keys:
+            self._touched.pop(key, None)
 
     def _as_marked(self, reply: ServiceMessage, keys: Sequence[Key]) -> Iterator[ServiceMessage]:
         marked = {key: self._marked.pop(key) for key in keys if key in self._marked}
@@ -153,7 +175,3 @@ class FaultyDevice(Device):
         keys = [key for key in marked if key not in dropped]
         self._mute = self._mute and kind not in (faults.TWICE, faults.NONSENSE)
         yield from garbled(reply, kind, keys, self._out, self._attached)
-
-
-def _sectors(request: Request) -> range:
-    return sectors(request.header, request.readable, request.writable)

@@ -1,51 +1,55 @@
 """virtio-blk (virtio 1.2, section 5.2) without the disk.
 
-Requests run to their end in the order they come, so writes that overlap take effect in submission
-order. Nothing is kept between two requests; executing one twice is executing it once.
+What a guest finds is in block_shape.py. Requests run to their end in the order they come, so writes
+that overlap take effect in submission order. Nothing is kept between two requests; executing one
+twice is executing it once.
 
 Parsing and executing raise; `_status` alone decides what the guest is told about it.
 """
 
-import struct
+from typing import Any
 
-from drivers.interface import BlockDriver, MediumError, UnsupportedError
-from service_os.models.base import QueueShape, Shape
-
-DEVICE_ID = 2
-SECTOR = 512
-QUEUE_SIZE = 256
-HEADER = struct.Struct("<IIQ")  # type, reserved, sector
-CONFIG = struct.Struct("<QIIHBBI")  # capacity, size_max, seg_max, geometry (3), blk_size
-
-F_SEG_MAX = 1 << 2
-F_RO = 1 << 5
-F_BLK_SIZE = 1 << 6
-F_FLUSH = 1 << 9
-SEG_MAX = QUEUE_SIZE - 2  # a request has a header and a status descriptor besides its data
-
-T_IN = 0
-T_OUT = 1
-T_FLUSH = 4
-T_GET_ID = 8
-ID_BYTES = 20
-
-S_OK = 0
-S_IOERR = 1
-S_UNSUPP = 2
+from drivers.filter import abilities_of
+from drivers.interface import Ability, BlockDriver, MediumError, UnsupportedError
+from drivers.zeros import write_zeros
+from service_os.models import block_shape
+from service_os.models.base import Shape
+from service_os.models.block_shape import (
+    F_UNMAP,
+    HEADER,
+    ID_BYTES,
+    S_IOERR,
+    S_OK,
+    S_UNSUPP,
+    SECTOR,
+    SEGMENT,
+    T_DISCARD,
+    T_FLUSH,
+    T_GET_ID,
+    T_IN,
+    T_OUT,
+    T_WRITE_ZEROES,
+)
 
 
 class BlockModel:
-    """One disk."""
+    """One disk. `seen` is what its guest has found in a disk that was served by another driver; it
+    goes on finding that, if `refusal` has nothing against it.
+    """
 
-    def __init__(self, driver: BlockDriver) -> None:
-        features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | (F_RO if driver.readonly else 0)
-        config = CONFIG.pack(driver.size // SECTOR, 0, SEG_MAX, 0, 0, 0, SECTOR)
-        queues = (QueueShape(QUEUE_SIZE, HEADER.size, ordered=True),)
-        self.shape = Shape(DEVICE_ID, features, config, queues, failure=bytes((S_IOERR,)))
-        self._driver = driver
+    def __init__(self, driver: BlockDriver, seen: Shape | None = None) -> None:
+        self._offered = block_shape.offered(driver)
+        self.shape = self._offered if seen is None else block_shape.as_seen(self._offered, seen)
+        self._limits = block_shape.limits(self.shape)
+        self._able = abilities_of(driver)
+        self._driver: Any = driver
         self._read = driver.read
         self._size = driver.size
         self._identity = driver.identity.encode("ascii", "replace")[:ID_BYTES]
+
+    def refusal(self, seen: Shape) -> str:
+        """Why a guest that has seen this cannot be given this disk, in one line; "" if it can."""
+        return block_shape.refusal(seen, self._offered)
 
     def execute(self, queue: int, header: bytes, readable: memoryview, writable: memoryview) -> int:
         """See Immediate. The last writable byte is the status; without one nothing is done."""
@@ -73,8 +77,45 @@ class BlockModel:
         elif kind == T_GET_ID:
             name = self._identity[: len(writable) - 1]
             writable[: len(name)] = name
+        elif kind in (T_DISCARD, T_WRITE_ZEROES):
+            self._segments(kind, readable)
         else:
             raise UnsupportedError(f"request type {kind}")
+
+    def _segments(self, kind: int, payload: memoryview) -> None:
+        """All of them, once all are known to be right."""
+        if self._driver.readonly:
+            raise MediumError("the disk is read-only")
+        limit = self._limits.get(kind)
+        if limit is None:
+            raise UnsupportedError(f"request type {kind}")
+        count, rest = divmod(len(payload), SEGMENT.size)
+        if rest or not 0 < count <= limit.segments:
+            raise MediumError(f"{len(payload)} bytes are not 1 to {limit.segments} segments")
+        places = []
+        for sector, number, flags in SEGMENT.iter_unpack(payload):
+            if flags & ~F_UNMAP or (flags and kind == T_DISCARD):
+                raise UnsupportedError(f"flags {flags:#x} of request type {kind}")
+            if number > limit.sectors:
+                raise MediumError(f"{number} sectors are more than {limit.sectors}")
+            places.append((self._place(sector, number * SECTOR), number * SECTOR, flags != 0))
+        for offset, length, unmap in places:
+            if not length:
+                continue
+            if kind == T_DISCARD:
+                self._discard(offset, length)
+            else:
+                self._write_zeroes(offset, length, unmap)
+
+    def _discard(self, offset: int, length: int) -> None:
+        if Ability.DISCARD in self._able:
+            self._driver.discard(offset, length)
+
+    def _write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        if Ability.WRITE_ZEROES in self._able:
+            self._driver.write_zeroes(offset, length, unmap)
+        else:
+            write_zeros(self._driver.write, offset, length)
 
     def _place(self, sector: int, length: int) -> int:
         """The byte offset of a transfer that lies on the disk in whole sectors."""
@@ -84,13 +125,16 @@ class BlockModel:
         return offset
 
 
-def sectors(header: bytes, readable: int, writable: int) -> range:
-    """Which sectors a request reads or writes, given the sizes of its parts; none for others."""
+def sectors(header: bytes, readable: memoryview, writable: int) -> list[range]:
+    """Which sectors a request with `writable` bytes of room is about; none if it is about none."""
     if len(header) < HEADER.size:
-        return range(0)
+        return []
     kind, _, first = HEADER.unpack_from(header)
-    length = {T_IN: writable - 1, T_OUT: readable}.get(kind, 0)
-    return range(first, first + length // SECTOR)
+    if kind in (T_DISCARD, T_WRITE_ZEROES):
+        whole = readable[: len(readable) - len(readable) % SEGMENT.size]
+        return [range(at, at + count) for at, count, _ in SEGMENT.iter_unpack(whole)]
+    length = {T_IN: writable - 1, T_OUT: len(readable)}.get(kind, 0)
+    return [range(first, first + length // SECTOR)]
 
 
 def _status(error: Exception) -> int:
