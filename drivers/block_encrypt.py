@@ -1,0 +1,117 @@
+"""A disk that is encrypted on the one it stands on, as `cryptsetup open --type plain --cipher
+aes-xts-plain64` with the same key file would have it.
+
+Sectors are independent, so a write that was cut off leaves each of them old or new, as on any disk.
+
+Discards go through, and that costs two things: who looks at the disk below sees which parts are in
+use, and what was discarded there, zeros, is read here as garbage instead of zeros (the same goes for
+what was never written). Where that matters, switch it off below: `child=(file:path=a.img,discard=off)`.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.filter import Filter
+from drivers.interface import Ability, Child, Claim, DriverError
+from drivers.zeros import write_zeros
+
+if TYPE_CHECKING:
+    from drivers.xts import Xts
+
+SECTOR = 512
+KEYS = (64, 32)  # bytes: of AES-256 and AES-128, each two keys
+LONGEST = 1.0  # seconds that the largest request may spend here: zeros, at some 100 MB/s
+
+
+class EncryptBlock(Filter):
+    """The driver `block.encrypt`."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """The file with the key, 64 or 32 random bytes, and the disk that gets the secret."""
+
+        key: Path
+        child: Child
+
+    @staticmethod
+    def claims(options: Options) -> Sequence[Claim]:
+        """See Claiming."""
+        return (Claim(options.key, exclusive=False), *options.child.claims())
+
+    @staticmethod
+    def content(options: Options) -> str:
+        """See Identified. The key is told by a hash, which gives nothing away of a random one."""
+        below = options.child.content()
+        try:
+            key = _key(options.key)
+        except DriverError:
+            return ""
+        return f"encrypt({hashlib.sha256(key).hexdigest()[:16]},{below})" if below else ""
+
+    def __init__(self, options: Options) -> None:
+        self._xts = _cipher(options.key)
+        super().__init__(options)
+        if not self.readonly:
+            self.abilities |= Ability.WRITE_ZEROES
+        if self.patience is not None:
+            self.patience += LONGEST
+        self._scratch = memoryview(bytearray())
+
+    def read(self, offset: int, into: memoryview) -> None:
+        """See BlockDriver."""
+        secret = self._room(len(into))
+        self.child.read(offset, secret)
+        self._xts.decrypt(offset // SECTOR, secret, into)
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """See BlockDriver."""
+        secret = self._room(len(data))
+        self._xts.encrypt(offset // SECTOR, data, secret)
+        self.child.write(offset, secret)
+
+    def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        """See Zeroing. Zeros below would be garbage here, so they are written, encrypted."""
+        write_zeros(self.write, offset, length)
+
+    def _room(self, size: int) -> memoryview:
+        if len(self._scratch) < size:
+            self._scratch = memoryview(bytearray(size))
+        return self._scratch[:size]
+
+
+def _cipher(path: Path) -> "Xts":
+    key = _key(path)
+    from drivers.xts import Xts  # noqa: PLC0415  # OpenSSL: only those who encrypt wait for it
+
+    try:
+        return Xts(key)
+    except ValueError as error:
+        raise DriverError(f"key {path}: {error}: {_make(path, len(key))}") from None
+
+
+def _key(path: Path) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DriverError(f"key {path} does not exist: {_make(path, KEYS[0])}") from None
+    except OSError as error:
+        raise DriverError(f"key {path} cannot be opened: {error.strerror}") from None
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise DriverError(f"key {path} is no file: {_make(path, KEYS[0])}")
+        if found.st_size not in KEYS:
+            raise DriverError(
+                f"key {path} has {found.st_size} bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): "
+                f"{_make(path, KEYS[0])}"
+            )
+        return file.read(found.st_size)
+
+
+def _make(path: Path, size: int) -> str:
+    return f"make one with 'head -c {size} /dev/urandom > {path}'"

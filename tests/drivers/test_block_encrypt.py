@@ -1,0 +1,191 @@
+import hashlib
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from drivers.interface import Ability, Claim, DriverError, Keep
+from drivers.registry import claims, content, make
+
+SIZE = 1 << 20
+KEY = random.Random(5).randbytes(64)
+
+
+@pytest.fixture
+def keep(tmp_path):
+    return Keep(tmp_path / "keep")
+
+
+@pytest.fixture
+def spec(tmp_path):
+    (tmp_path / "key").write_bytes(KEY)
+    (tmp_path / "a.img").write_bytes(bytes(SIZE))
+    return f"encrypt:key={tmp_path}/key,child=(file:path={tmp_path}/a.img)"
+
+
+def opened(spec, keep):
+    disk = make("block", spec, keep)
+    disk.begin()
+    return disk
+
+
+def read(disk, offset, size):
+    into = memoryview(bytearray(size))
+    disk.read(offset, into)
+    return bytes(into)
+
+
+def test_what_is_written_is_read_and_is_a_secret_below(spec, keep, tmp_path):
+    disk = opened(spec, keep)
+    data = random.Random(2).randbytes(1536) * 2
+    disk.write(1024, memoryview(data))
+    assert read(disk, 1024, 3072) == data
+    assert read(disk, 1536, 512) == data[512:1024]
+    below = (tmp_path / "a.img").read_bytes()
+    assert (below[:1024], below[4096:]) == (bytes(1024), bytes(SIZE - 4096))
+    assert len({below[at : at + 16] for at in range(1024, 4096, 16)}) == 192
+    disk.flush()
+    disk.close()
+    heir = opened(spec, keep)
+    assert read(heir, 1024, 3072) == data
+    heir.close()
+
+
+def test_zeros_are_secrets_too(spec, keep, tmp_path):
+    disk = opened(spec, keep)
+    assert Ability.WRITE_ZEROES in disk.abilities
+    disk.write_zeroes(4096, 8192, True)
+    assert read(disk, 4096, 8192) == bytes(8192)
+    below = (tmp_path / "a.img").read_bytes()[4096:12288]
+    assert len({below[at : at + 512] for at in range(0, 8192, 512)}) == 16
+    disk.close()
+
+
+def test_a_discard_goes_through_and_its_zeros_are_garbage_here(spec, keep, tmp_path):
+    disk = opened(spec, keep)
+    if Ability.DISCARD not in disk.abilities:
+        pytest.skip("the file system of the test's folder punches no holes")
+    disk.write(0, memoryview(b"x" * 65536))
+    disk.discard(0, 65536)
+    assert (tmp_path / "a.img").read_bytes()[:65536] == bytes(65536)
+    assert read(disk, 0, 512) not in (bytes(512), b"x" * 512)
+    disk.close()
+
+
+def test_a_read_only_disk_stays_one(spec, keep):
+    disk = opened(spec.replace("a.img", "a.img,readonly"), keep)
+    assert disk.readonly
+    assert Ability.WRITE_ZEROES not in disk.abilities
+    disk.close()
+
+
+def test_it_claims_the_key_and_what_is_below(spec, tmp_path):
+    key, image = tmp_path / "key", tmp_path / "a.img"
+    assert list(claims("block", spec)) == [Claim(key, False), Claim(image, True)]
+
+
+def test_another_key_is_another_content(spec, tmp_path):
+    below = content("block", f"file:path={tmp_path}/a.img")
+    if not below:
+        pytest.skip("the disk below has no word")
+    first = content("block", spec)
+    assert first == f"encrypt({hashlib.sha256(KEY).hexdigest()[:16]},{below})"
+    (tmp_path / "key").write_bytes(KEY[::-1])
+    assert content("block", spec) not in ("", first)
+    (tmp_path / "key").unlink()
+    assert content("block", spec) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (None, "does not exist: make one with 'head -c 64 /dev/urandom > "),
+        (b"", "has 0 bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): make one with 'head -c 64"),
+        (KEY + b"\n", "has 65 bytes, not 64"),
+        (KEY[:48], "has 48 bytes, not 64"),
+        (KEY[:32] * 2, "both halves of the key are the same"),
+        ("fifo", "is no file"),
+    ],
+)
+def test_a_key_of_no_use_is_refused(spec, keep, tmp_path, key, words):
+    path = tmp_path / "key"
+    path.unlink()
+    if key == "fifo":
+        os.mkfifo(path)
+    elif key is not None:
+        path.write_bytes(key)
+    with pytest.raises(DriverError) as refusal:
+        make("block", spec, keep)
+    assert f"key {path}" in str(refusal.value)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_only_who_opens_it_imports_the_cipher(spec):
+    code = (
+        "import sys; from drivers.registry import check, claims, content;"
+        f"spec = {spec!r}; check('block', spec); claims('block', spec); content('block', spec);"
+        "assert 'drivers.block_encrypt' in sys.modules; assert 'cryptography' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_qemu_reads_what_we_wrote_and_we_what_it_wrote(keep, tmp_path):
+    """LUKS has the same sectors, behind a header that hides their key."""
+    for tool in ("qemu-img", "qemu-io"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed (Debian: qemu-utils)")
+    luks, raw, key = tmp_path / "luks.img", tmp_path / "a.img", tmp_path / "key"
+    (tmp_path / "word").write_text("word")
+    secret = ["--object", f"secret,id=s,file={tmp_path}/word"]
+    kind = "key-secret=s,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,iter-time=1"
+    create = ["qemu-img", "create", "-q", "-f", "luks", *secret, "-o", kind, luks, "1M"]
+    subprocess.run(create, check=True)
+
+    def qemu_io(command):
+        options = f"driver=luks,file.filename={luks},key-secret=s"
+        call = ["qemu-io", *secret, "--image-opts", options, "-c", command]
+        said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+        assert "failed" not in said, said
+
+    qemu_io("write -P 0x5a 64k 4k")
+    image = luks.read_bytes()
+    start = struct.unpack_from(">I", image, 104)[0] * 512
+    key.write_bytes(luks_key(image, b"word", keep, tmp_path))
+    raw.write_bytes(image[start:])
+    disk = opened(f"encrypt:key={key},child=(file:path={raw})", keep)
+    assert read(disk, 65536, 4096) == b"\x5a" * 4096
+    disk.write(512 * 1025, memoryview(b"\x33" * 8192))
+    disk.close()
+    luks.write_bytes(image[:start] + raw.read_bytes())
+    qemu_io("read -P 0x33 524800 8k")
+    qemu_io("read -P 0x5a 64k 4k")
+
+
+def luks_key(image, word, keep, folder):
+    """The key of a LUKS1 image, from its first slot: 4000 stripes, encrypted with the pass word."""
+    size = struct.unpack_from(">I", image, 108)[0]
+    rounds, salt, first, stripes = struct.unpack_from(">I32sII", image, 212)
+    (folder / "slot.key").write_bytes(hashlib.pbkdf2_hmac("sha256", word, salt, rounds, size))
+    (folder / "slot.img").write_bytes(image[first * 512 : first * 512 + size * stripes])
+    spec = f"encrypt:key={folder}/slot.key,child=(file:path={folder}/slot.img,readonly)"
+    slot = opened(spec, keep)
+    split = read(slot, 0, size * stripes)
+    slot.close()
+    found = bytes(size)
+    for stripe in range(stripes):
+        found = _xor(found, split[stripe * size : (stripe + 1) * size])
+        if stripe < stripes - 1:
+            found = b"".join(
+                hashlib.sha256(struct.pack(">I", i // 32) + found[i : i + 32]).digest()
+                for i in range(0, size, 32)
+            )
+    return found
+
+
+def _xor(one, other):
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
