@@ -3,9 +3,9 @@ aes-xts-plain64` with the same key file would have it.
 
 Sectors are independent, so a write that was cut off leaves each of them old or new, as on any disk.
 
-Discards go through, and that costs two things: who looks at the disk below sees which parts are in
-use, and what was discarded there, zeros, is read here as garbage instead of zeros (the same goes for
-what was never written). Where that matters, switch it off below: `child=(file:path=a.img,discard=off)`.
+Discards go through, and that costs two things: who looks at the disk below sees which parts are
+in use, and what was discarded there, zeros, is read here as garbage (so is what was never written).
+Where that matters, switch it off below: `child=(file:path=a.img,discard=off)`.
 """
 
 import hashlib

@@ -4,8 +4,8 @@ calls aes-xts-plain64.
 XTS keeps what is on the disk from who reads it. It does not notice what was changed there, and who
 sees two states of a disk sees which blocks of 16 bytes differ.
 
-Each sector has a cipher context of its own, which takes most of the time. All sectors of a request in
-one call of AES-ECB, with the tweaks multiplied out in Python, is not twice as fast.
+Each sector has a cipher context of its own, which takes most of the time. All sectors of a request
+in one call of AES-ECB, with the tweaks multiplied out in Python, are not done twice as fast.
 """
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
