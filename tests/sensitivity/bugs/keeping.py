@@ -57,7 +57,7 @@ BUGS = (
         "what an old incarnation still says is not heard: instead its stream stays open",
         (
             Edit(SERVICE, "Service._leave", "a.active.leave()", "pass"),
-            Edit(SERVICE, "Service.connect", "[a.active, a.standby]", "[a.standby]"),
+            Edit(SERVICE, "Service.connect", "[a.active, a.standby, ", "[a.standby, "),
         ),
         Suite(
             "tests/sessions/test_service.py::test_a_device_on_its_way_to_a_dead_incarnation"
