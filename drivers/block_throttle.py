@@ -8,23 +8,10 @@ the device's own thread, so the other devices of the service OS do not notice.
 import time
 from dataclasses import dataclass
 
+from drivers.bucket import Bucket
 from drivers.filter import Filter
 from drivers.interface import Child
 from drivers.options import Seconds, Size
-
-
-class Bucket:
-    """Tokens that come in at `rate` a second, `burst` seconds' worth of them kept at most."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._free_at = now - burst  # when all that was taken has come in
-
-    def take(self, count: int, now: float) -> float:
-        """Take so many tokens; how many seconds to wait for them."""
-        self._free_at = max(self._free_at, now - self._burst) + count / self._rate
-        return max(0.0, self._free_at - now)
 
 
 class ThrottleBlock(Filter):

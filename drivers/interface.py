@@ -198,3 +198,18 @@ class EntropyDriver(Driver, Protocol):
 
     def fill(self, into: memoryview) -> None:
         """Fill `into` with bytes never given out before."""
+
+
+class Portioned(Protocol):
+    """What a source of entropy may have besides: the most that it gives in one call, in bytes. The
+    guest is given no more at once and asks again; without it a call may ask for 64 KiB.
+    """
+
+    portion: int
+
+
+class ClockDriver(Driver, Protocol):
+    """What time it is; the guest's own corrections are kept elsewhere."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC without leap seconds. The guest's processor waits for it."""

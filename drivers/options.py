@@ -1,10 +1,10 @@
 """Typed options: a driver's dataclass filled from the texts of a spec.
 
 Understood are `str`, `pathlib.Path`, `int` (decimal or 0x...), `float`, `Size` (bytes, with K, M,
-G, T for powers of 1024), `Seconds` (20us, 5ms, 1.5s, 2m), `Literal` of texts, `bool` (a name alone
-is true; on/off, yes/no, true/false otherwise), `Child` (a spec in parentheses), `tuple[Child, ...]`
-(several, as `((null:size=1M),(null:size=1M))`), and any of these `| None`. A field with a default
-may be left out. `__post_init__` may refuse a value with ValueError.
+G, T for powers of 1024), `Seconds` (20us, 5ms, 1.5s, 2m), `Shift` (the same, and -3600s), `Literal`
+of texts, `bool` (a name alone is true; on/off, yes/no, true/false otherwise), `Child` (a spec in
+parentheses), `tuple[Child, ...]` (several, as `((null:size=1M),(null:size=1M))`), and any of these
+`| None`. A field with a default may be left out. `__post_init__` may refuse a value by ValueError.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from drivers.spec import several
 
 Size = NewType("Size", int)
 Seconds = NewType("Seconds", float)
+Shift = NewType("Shift", float)  # seconds
 Adopt = Callable[[str, str, str], Child]  # of an option's name, whose it is, and a spec
 
 _SIZE = re.compile(r"(\d+)([KMGTkmgt]?)(?:i?[Bb])?")
@@ -112,11 +113,16 @@ def _seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _shift(text: str) -> float:
+    return -_seconds(text[1:]) if text.startswith("-") else _seconds(text)
+
+
 _EXAMPLES = {
     int: "a whole number",
     float: "a number",
     Size: "a size such as 64M",
     Seconds: "a time such as 5ms",
+    Shift: "a time such as 5ms or -3600s",
 }
 _READERS: dict[Any, Callable[[str], Any]] = {
     str: str,
@@ -125,4 +131,5 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     float: float,
     Size: _size,
     Seconds: _seconds,
+    Shift: _shift,
 }

@@ -94,7 +94,8 @@ class Device:
 
     def _immediate(self, driver: Any) -> Immediate:
         assert self._model.immediate is not None
-        return self._model.immediate(driver)
+        with _problems():
+            return self._model.immediate(driver)
 
     def _framed(self, driver: Any) -> Framed:
         assert self._model.framed is not None
@@ -103,7 +104,7 @@ class Device:
     def _evented(self, driver: Any, state: bytes) -> Evented:
         assert self._model.evented is not None
         try:
-            return self._model.evented(state, driver.origin)
+            return self._model.evented(state, driver)
         except ValueError as error:
             raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
 

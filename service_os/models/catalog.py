@@ -9,6 +9,7 @@ from service_os.models.base import Evented, Immediate
 from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
+from service_os.models.rtc import RtcModel
 from service_os.models.uart import UartModel
 
 
@@ -16,21 +17,25 @@ from service_os.models.uart import UartModel
 class Model:
     """`kind` is that of its drivers; one of the two constructors is there.
 
-    `evented` takes the state that survived and the position where the sink begins; it raises
-    ValueError for a state it cannot read. `rank` decides between consoles on one source.
+    `immediate` takes the driver and raises DriverError if that makes no sense as a device.
+    `evented` takes the state that survived and the driver; it raises ValueError for a state it
+    cannot read. `rank` decides between consoles on one source.
     """
 
     kind: str
     immediate: Callable[[Any], Immediate] | None = None
-    evented: Callable[[bytes, int], Evented] | None = None
+    evented: Callable[[bytes, Any], Evented] | None = None
     rank: int = 0
 
 
 MODELS = {
     "block": Model("block", immediate=BlockModel),
     "entropy": Model("entropy", immediate=EntropyModel),
-    "console": Model("console", evented=ConsoleModel, rank=1),
-    "uart": Model("console", evented=UartModel),
+    "console": Model(
+        "console", evented=lambda state, sink: ConsoleModel(state, sink.origin), rank=1
+    ),
+    "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
+    "rtc": Model("clock", evented=RtcModel),
 }
 
 

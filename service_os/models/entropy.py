@@ -18,10 +18,11 @@ class EntropyModel:
 
     def __init__(self, driver: EntropyDriver) -> None:
         self._driver = driver
+        self._most = max(1, min(MAX_FILL, getattr(driver, "portion", MAX_FILL)))
 
     def execute(self, queue: int, header: bytes, readable: memoryview, writable: memoryview) -> int:
         """See Immediate. A replayed request gets other bytes: those of the first are unknown."""
-        count = min(len(writable), MAX_FILL)
+        count = min(len(writable), self._most)
         try:
             self._driver.fill(writable[:count])
         except MediumError:

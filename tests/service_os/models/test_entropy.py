@@ -30,3 +30,9 @@ def test_one_request_gets_no_more_than_the_limit():
 
 def test_nothing_is_given_when_the_source_fails():
     assert ask(Dry(), 8) == (0, bytes(8))
+
+
+def test_a_source_may_give_less_at_once():
+    source = Sevens()
+    source.portion = 10
+    assert ask(source, 100) == (10, b"\7" * 10 + bytes(90))
