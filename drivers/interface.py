@@ -200,6 +200,28 @@ class EntropyDriver(Driver, Protocol):
         """Fill `into` with bytes never given out before."""
 
 
+class NetDriver(Driver, Protocol):
+    """A port of an Ethernet. Frames are whole but for the checksum at their end, 14 to 65550 bytes.
+    A network may lose frames, and then does: nothing here waits for anybody.
+    """
+
+    mac: bytes | None  # the six bytes that the guest finds as its address; None: it makes one up
+    mtu: int  # of what stands behind the 14 bytes of header the most that the guest should send
+    link: bool  # whether the cable is in; known after `begin`
+
+    def send(self, frames: Sequence[memoryview]) -> None:
+        """Put them out in this order; the bytes are only lent. MediumError if they were lost for a
+        reason that an operator should hear of.
+        """
+
+    def start(
+        self, deliver: Callable[[Sequence[bytes]], None], changed: Callable[[], None]
+    ) -> None:
+        """Hand over what arrives, in batches, and tell that `link` has changed. Both may be called
+        on any thread, each on one at a time, and come back at once.
+        """
+
+
 class Portioned(Protocol):
     """What a source of entropy may have besides: the most that it gives in one call, in bytes. The
     guest is given no more at once and asks again; without it a call may ask for 64 KiB.

@@ -1,6 +1,6 @@
-"""Output that a console could not put out, told to the operator.
+"""Output that a console or a network card could not put out, told to the operator.
 
-A console has no way to tell its guest, and a guest prints often: whoever runs it gets one line when
+Neither has a way to tell its guest, and a guest puts out often: whoever runs it gets one line when
 output is lost first, and one when it works again, however often that changes.
 """
 
@@ -10,10 +10,10 @@ from drivers.interface import MediumError
 
 
 class Losses:
-    """What was told about one console; `name` is `guest/device`. For one thread."""
+    """What was told about one device; `name` is `guest/device`. For one thread."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, what: str = "console output") -> None:
+        self._what = f"{what} of {name}"
         self._losing = False
         self._recovered = False
 
@@ -30,4 +30,4 @@ class Losses:
             self._tell("works again")
 
     def _tell(self, what: str) -> None:
-        print(f"console output of {self._name} {what}", file=sys.stderr, flush=True)
+        print(f"{self._what} {what}", file=sys.stderr, flush=True)

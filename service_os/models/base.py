@@ -6,8 +6,10 @@ it as a transcript. There are two sorts:
 * `Immediate` models (block, entropy) answer a request while it is executed. They are the hot path.
 * `Evented` models (console, UART) may hold a request until something arrives, and have a state
   that outlives the process: the blob that `state` gives and the constructor takes.
+* `Framed` models (net) do as well, a batch at a time, and have no state.
 """
 
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -82,3 +84,32 @@ class Evented(Protocol):
 
     def state(self) -> bytes:
         """All that must survive this process."""
+
+
+class Framed(Protocol):
+    """A model of a device that takes and brings frames, many at a time."""
+
+    shape: Shape
+    listening: bool  # the guest has offered buffers; before that nothing is brought
+    dropped: Counter[str]  # frames, by the reason
+
+    def config_space(self) -> bytes:
+        """The configuration space as it is now; it changes with the link."""
+
+    def activate(self, features: int) -> None:
+        """The guest's driver runs, with these features."""
+
+    def submit(self, request: Request, readable: memoryview, writable: memoryview) -> None:
+        """Take a request."""
+
+    def receive(self, inbox: deque[bytes]) -> None:
+        """Take frames for the guest from the left, as many as there are buffers for."""
+
+    def take_frames(self) -> list[memoryview]:
+        """What is to go out, before anything is completed."""
+
+    def take_done(self) -> list[Done]:
+        """What became complete since the last call."""
+
+    def reset(self) -> None:
+        """Give back every request that is held."""

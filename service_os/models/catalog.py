@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.options import nearest
-from service_os.models.base import Evented, Immediate
+from service_os.models.base import Evented, Framed, Immediate
 from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
+from service_os.models.net import NetModel
 from service_os.models.rtc import RtcModel
 from service_os.models.uart import UartModel
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`kind` is that of its drivers; one of the two constructors is there.
+    """`kind` is that of its drivers; one of the three constructors is there.
 
     `immediate` takes the driver and raises DriverError if that makes no sense as a device.
     `evented` takes the state that survived and the driver; it raises ValueError for a state it
@@ -26,6 +27,7 @@ class Model:
     immediate: Callable[[Any], Immediate] | None = None
     evented: Callable[[bytes, Any], Evented] | None = None
     rank: int = 0
+    framed: Callable[[Any], Framed] | None = None
 
 
 MODELS = {
@@ -36,6 +38,7 @@ MODELS = {
     ),
     "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
     "rtc": Model("clock", evented=RtcModel),
+    "net": Model("net", framed=NetModel),
 }
 
 

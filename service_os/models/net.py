@@ -1,0 +1,137 @@
+"""virtio-net (virtio 1.2, section 5.1), one pair of queues and no offloads, without the network.
+
+Nothing is kept between two incarnations. A frame that was in flight to the outside when one dies is
+sent again by the next, so it may go out once for each; one that was on its way to the guest is lost
+if the guest had not heard of it. Both queues are answered in order, so frames overtake none.
+
+What does not fit is dropped and counted, as networks do: a frame that is too short or too long, one
+whose header asks for an offload that was not offered, and one for which the guest's buffers are too
+small. A mergeable buffer may be of any size; what the buffers there are cannot hold is not waited
+for, or a guest could wait for ever for its own buffers.
+"""
+
+import struct
+from collections import Counter, deque
+
+from drivers.ethernet import HEADER as ETHERNET
+from drivers.ethernet import MAX_FRAME
+from drivers.interface import NetDriver
+from protos.io_pb2 import Request
+from service_os.models.base import Done, QueueShape, Shape
+
+DEVICE_ID = 1
+QUEUE_SIZE = 256
+RECEIVEQ = 0
+TRANSMITQ = 1
+HEADER = struct.Struct("<BBHHHHH")  # flags, gso_type, three lengths, csum_offset, num_buffers
+CONFIG = struct.Struct("<6sHHH")  # mac, status, max_virtqueue_pairs, mtu
+
+F_MTU = 1 << 3
+F_MAC = 1 << 5
+F_MRG_RXBUF = 1 << 15
+F_STATUS = 1 << 16
+NEEDS_CSUM = 1  # of the header's flags
+LINK_UP = 1
+
+_BARE = HEADER.pack(0, 0, 0, 0, 0, 0, 1)  # of a frame that lies in one buffer
+
+
+class NetModel:
+    """One network card."""
+
+    def __init__(self, driver: NetDriver) -> None:
+        self._driver = driver
+        features = F_MTU | F_MRG_RXBUF | F_STATUS | (F_MAC if driver.mac else 0)
+        queues = (
+            QueueShape(QUEUE_SIZE, parks=True, ordered=True),
+            QueueShape(QUEUE_SIZE, header_bytes=HEADER.size, ordered=True),
+        )
+        self.shape = Shape(DEVICE_ID, features, self.config_space(), queues)
+        self.listening = False
+        self.dropped: Counter[str] = Counter()
+        self._mergeable = False
+        self._buffers: deque[tuple[Request, memoryview]] = deque()
+        self._room = 0  # bytes of all buffers
+        self._frames: list[memoryview] = []
+        self._done: list[Done] = []
+
+    def config_space(self) -> bytes:
+        """See Framed."""
+        driver = self._driver
+        return CONFIG.pack(driver.mac or bytes(6), LINK_UP if driver.link else 0, 1, driver.mtu)
+
+    def activate(self, features: int) -> None:
+        """See Framed."""
+        self._mergeable = bool(features & F_MRG_RXBUF)
+
+    def submit(self, request: Request, readable: memoryview, writable: memoryview) -> None:
+        """See Framed."""
+        if request.queue == RECEIVEQ:
+            self.listening = True
+            self._buffers.append((request, writable))
+            self._room += len(writable)
+            return
+        header = request.header
+        if len(header) < HEADER.size or not ETHERNET <= len(readable) <= MAX_FRAME:
+            self.dropped["sent with a wrong length"] += 1
+        elif header[0] & NEEDS_CSUM or header[1]:
+            self.dropped["sent with an offload"] += 1
+        else:
+            self._frames.append(readable)
+        self._done.append(Done(request))
+
+    def receive(self, inbox: deque[bytes]) -> None:
+        """See Framed."""
+        buffers = self._buffers
+        while buffers:
+            area = buffers[0][1]
+            if len(area) < HEADER.size:  # of no use, and given back when its turn has come
+                self._take(0)
+                continue
+            if not inbox:
+                return
+            frame = inbox.popleft()
+            end = HEADER.size + len(frame)
+            if end <= len(area):
+                area[: HEADER.size] = _BARE
+                area[HEADER.size : end] = frame
+                self._take(end)
+            elif self._mergeable and end <= self._room:
+                self._spread(frame)
+            else:
+                self.dropped["too long for the guest's buffers"] += 1
+
+    def take_frames(self) -> list[memoryview]:
+        """See Framed."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def take_done(self) -> list[Done]:
+        """See Framed."""
+        done, self._done = self._done, []
+        return done
+
+    def reset(self) -> None:
+        """See Framed."""
+        while self._buffers:
+            self._take(0)
+        self.listening = self._mergeable = False
+
+    def _take(self, written: int) -> None:
+        """The first buffer goes back to the guest with so many bytes."""
+        request, area = self._buffers.popleft()
+        self._room -= len(area)
+        self._done.append(Done(request, written))
+
+    def _spread(self, frame: bytes) -> None:
+        """Into several buffers, which are enough."""
+        data = memoryview(frame)
+        header, at = self._buffers[0][1][: HEADER.size], HEADER.size
+        count = 0
+        while data:
+            area = self._buffers[0][1]
+            part = min(len(area) - at, len(data))
+            area[at : at + part] = data[:part]
+            self._take(at + part)
+            data, at, count = data[part:], 0, count + 1
+        header[:] = HEADER.pack(0, 0, 0, 0, 0, 0, count)
