@@ -124,6 +124,12 @@ class Control(core_pb2_grpc.CoreServicer):
         return core_pb2.ReleaseReply()
 
     @_telling
+    def SwapDriver(self, request: core_pb2.SwapRequest) -> core_pb2.SwapReply:
+        wanted = request.device, request.spec, request.patience_ms, request.idle
+        waited = self.directory.swap(request.service, *wanted)
+        return core_pb2.SwapReply(waited_us=round(waited * 1e6))
+
+    @_telling
     def FailDevices(self, request: core_pb2.FailRequest) -> core_pb2.FailReply:
         names, reason = list(request.devices), request.reason
         failed = self.directory.fail(request.service, names, reason, request.unserved)

@@ -133,6 +133,7 @@ def _device(device: ServedDevice, directory: ServiceDirectory) -> core_pb2.Devic
     status.CopyFrom(device.status)
     status.epoch, status.attached = epoch or 0, epoch is not None
     status.in_flight = len(device.log)
+    status.spec = device.config.spec
     if attachment := directory.find(device):
         status.failing, status.standby = attachment.failing, attachment.standing_by
     return status

@@ -8,9 +8,10 @@ from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.plugins import installed, load
 from protos import core_pb2
+from sessions.attachment import Attachment
 from sessions.channel import REMOTE, RESIDENT, Channel, Open
 from sessions.dialogue import Kind
-from sessions.service import FAILING_EPOCH, Attachment, Problems, Service
+from sessions.service import FAILING_EPOCH, Problems, Service
 from sessions.session import Session
 from sessions.telling import about
 
@@ -47,6 +48,10 @@ class ServiceDirectory:
     def retry(self, name: str, epoch: int, devices: list[str]) -> Problems:
         """Have the incarnation that serves open devices anew; each with its problem, if any."""
         return self._find(name).retry(epoch, devices)
+
+    def swap(self, name: str, device: str, spec: str, patience_ms: int, idle: bool) -> float:
+        """Have another driver serve a device; for how many seconds nobody did."""
+        return self._find(name).swap(device, spec, patience_ms, idle)
 
     def fail(self, name: str, devices: list[str], reason: str, unserved: bool = False) -> int:
         """Fail requests of these devices, or of all that nobody serves; how many they are.
@@ -123,11 +128,15 @@ class ServiceDirectory:
         self._residents[device] = session
 
     def _session(
-        self, entry: tuple[str, str], device: ServedDevice, endpoint: core_pb2.ServiceEndpoint
+        self,
+        entry: tuple[str, str],
+        device: ServedDevice,
+        endpoint: core_pb2.ServiceEndpoint,
+        spec: str = "",
     ) -> Session:
         open_channel: Open = load(*entry)
         channel = open_channel(device, endpoint, self._events)
-        return Session(device, endpoint, channel, self._lost, self._happened)
+        return Session(device, endpoint, channel, self._lost, self._happened, spec)
 
     def _lost(self, session: Session, problem: str) -> None:
         served = session.dialogue.wanted

@@ -8,14 +8,13 @@ being done with that is ended first, so that whoever waits for its answers has n
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from protos import core_pb2
-from sessions.dialogue import Kind, Phase
+from sessions.attachment import Attachment, close
+from sessions.dialogue import Kind
 from sessions.session import Session
 from sessions.telling import about
 
@@ -23,44 +22,14 @@ CLOSING_S = 1.0  # for the drivers of a released incarnation, at least
 FAILING_EPOCH = 0  # of the core itself; a service OS's is greater
 
 Problems = list[tuple[ServedDevice, PeerFault | None]]
-Make = Callable[[ServedDevice, core_pb2.ServiceEndpoint], Session]
-
-
-@dataclass(eq=False, slots=True)
-class Attachment:
-    """A device and its sessions; `failing` is why the core itself serves it.
-
-    `tried` is one with the incarnation that serves, while that opens the device anew.
-    """
-
-    device: ServedDevice
-    active: Session | None = None
-    standby: Session | None = None
-    tried: Session | None = None
-    failing: str = ""
-
-    @property
-    def name(self) -> str:
-        """As an operator says it."""
-        return f"{self.device.guest}/{self.device.config.name}"
-
-    @property
-    def serving(self) -> Session | None:
-        """The session with the incarnation that serves it now."""
-        active = self.active
-        attached = active and active.phase is Phase.ATTACHED and not self.failing
-        return active if attached else None
-
-    @property
-    def standing_by(self) -> bool:
-        """Whether another incarnation has it open."""
-        return self.standby is not None and self.standby.phase is Phase.OPENED
+Make = Callable[[ServedDevice, core_pb2.ServiceEndpoint, str], Session]
 
 
 class Service:
     """All incarnations of one service OS.
 
-    `make` gives a session with an incarnation, not yet started, `fail` one with the core itself.
+    `make` gives a session with an incarnation, not yet started, `fail` one with the core itself:
+    for a device, an endpoint, and the spec of the driver if it is another than the device has.
     """
 
     def __init__(self, name: str, events: EventLog, make: Make, fail: Make) -> None:
@@ -93,7 +62,7 @@ class Service:
             self._abort(lambda a: [a.standby])
         with self.changing:
             for a in self.attachments:
-                _close(a.standby)
+                close(a.standby)
             with self._lock:
                 self._check(endpoint)
                 if self._announced is not endpoint:
@@ -123,7 +92,7 @@ class Service:
             self._tell(core_pb2.EVENT_SERVICE_CONNECTED, epoch)
             wanted = [a for a in self.attachments if a.name not in endpoint.withheld]
             for a in self.attachments:
-                self._leave(a, epoch, a in wanted)
+                a.leave(epoch, a in wanted)
             if endpoint.one_by_one:
                 return self._in_turn(wanted, endpoint)
             # Those first whose guests wait; what has to be opened would hold the others up.
@@ -138,11 +107,9 @@ class Service:
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
         with self.changing:
-            if self._active is None:
-                missing = f"service {self.name} is not connected"
-                raise PeerFault(missing, Refusal.NOT_CONNECTED)
+            endpoint = self._connected()
             a = self._attachments[device] = Attachment(device)
-            problem = self._promote(a, self._active).wait_attached()
+            problem = self._promote(a, endpoint).wait_attached()
             if problem:
                 self._forget(device)
                 raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
@@ -158,14 +125,12 @@ class Service:
         """Take every device from the incarnation that serves, or none and PeerFault if too late."""
         deadline = time.monotonic() + patience_ms / 1000
         with self.changing:
-            if self._active is None:
-                missing = f"service {self.name} is not connected"
-                raise PeerFault(missing, Refusal.NOT_CONNECTED)
+            endpoint = self._connected()
             serving = [a for a in self.attachments if a.serving]
             self._drain(serving, patience_ms, deadline)
             for a in self.attachments:
-                _give_up(a)
-            epoch, self._active = self._active.epoch, None
+                a.give_up()
+            epoch, self._active = endpoint.epoch, None
             ending = [(a, a.active) for a in serving if a.active]
             for _, session in ending:
                 session.end()
@@ -175,8 +140,7 @@ class Service:
                 session.close()
                 a.active = None
             for a in stuck:
-                lost = core_pb2.EVENT_DEVICE_LOST
-                self._events.emit(about(lost, a.device, epoch, "its driver does not close"))
+                self._lost(a, epoch, "its driver does not close")
             if stuck:
                 text = f"device {stuck[0].name} is not closed in time: end the incarnation"
                 raise PeerFault(text, Refusal.TOO_LATE)
@@ -204,18 +168,33 @@ class Service:
             other = PeerFault("it is being tried already")
             return [(a.device, None if a.serving else problems.get(a.name) or other) for a in there]
 
+    def swap(self, name: str, spec: str, patience_ms: int, idle: bool) -> float:
+        """Have another driver serve a device from now on; for how many seconds nobody did.
+
+        PeerFault if that cannot be, and then everything is as before. With `idle` it is not done
+        while the guest uses the device.
+        """
+        with self.changing:
+            endpoint = self._connected()
+            a = self._named(name)
+            session = self._try(a, endpoint, spec)
+            if session is None:
+                raise PeerFault(f"device {name} is being opened anew", Refusal.WRONG_STATE)
+        session.start()
+        session.wait_opened()
+        with self.changing:
+            self._take(a, session, endpoint)
+            return self._switch(a, session, endpoint, patience_ms / 1000, idle)
+
     def fail(self, names: list[str], reason: str, unserved: bool = False) -> int:
         """Have the core fail the requests of these devices, or of all that nobody serves.
 
         How many they are. With `unserved`, those of `names` that are served are left alone.
         """
         with self.changing:
-            known = {a.name: a for a in self.attachments}
-            if unknown := set(names) - known.keys():
-                text = f"service {self.name} has no device {min(unknown)}"
-                raise PeerFault(text, Refusal.NOT_FOUND)
-            away = [a.name for a in known.values() if not a.serving]
-            chosen = [known[n] for n in names or away if not unserved or n in away]
+            away = [a for a in self.attachments if not a.serving]
+            named = [self._named(name) for name in names] or away
+            chosen = [a for a in named if not unserved or a in away]
             for a in chosen:
                 self._serve_failures(a, reason)
             return len(chosen)
@@ -235,23 +214,10 @@ class Service:
         with self._lock:
             a = self._attachments.pop(device, None)
         if a:
-            _give_up(a)
-            _close(a.active)
-            _close(a.standby)
-
-    def _leave(self, a: Attachment, epoch: int, wanted: bool) -> None:
-        """Close what is over with a new incarnation."""
-        _give_up(a)
-        if wanted or not a.failing:
-            if a.active:
-                a.active.leave()
-            a.active, a.failing = None, ""
-        if a.standby and (a.standby.epoch < epoch or (a.standby.epoch == epoch and not wanted)):
-            a.standby.close()
-            a.standby = None
+            a.forget()
 
     def _stand_by(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
-        a.standby = self._make(a.device, endpoint)
+        a.standby = self._make(a.device, endpoint, "")
         return a.standby
 
     def _promote(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
@@ -265,38 +231,111 @@ class Service:
         return self._afresh(a, endpoint)
 
     def _afresh(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
-        session = a.active = self._make(a.device, endpoint)
+        session = a.active = self._make(a.device, endpoint, "")
         session.begin(endpoint.one_by_one)
         session.start()
         return session
 
-    def _try(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session | None:
-        """A session to open a device with, not started; None if it is served or being tried."""
+    def _try(
+        self, a: Attachment, endpoint: core_pb2.ServiceEndpoint, spec: str = ""
+    ) -> Session | None:
+        """A session to open a device with, not started; None if there is no need, or one already.
+
+        There is need if it is not served, or is to be by another driver.
+        """
         with self._lock:
-            if a.serving or a.tried or self._newest != endpoint.epoch:
+            if (a.serving and not spec) or a.tried or self._newest != endpoint.epoch:
                 return None
-            a.tried = self._make(a.device, endpoint)
+            a.tried = self._make(a.device, endpoint, spec)
             return a.tried
+
+    def _take(self, a: Attachment, session: Session, endpoint: core_pb2.ServiceEndpoint) -> None:
+        """A device was opened anew: PeerFault if it was not, or if something came in between."""
+        with self._lock:
+            if a.tried is not session or self._newest != endpoint.epoch:
+                session.abort()
+                meanwhile = PeerFault("something else was done with it meanwhile")
+                raise session.problem or meanwhile
+            a.tried = None
+            if session.problem:
+                raise session.problem
 
     def _take_on(
         self, a: Attachment, session: Session, endpoint: core_pb2.ServiceEndpoint
     ) -> PeerFault | None:
         """Begin with a device that was opened, if nothing came in between; why it is not served."""
+        try:
+            self._take(a, session, endpoint)
+        except PeerFault as problem:
+            return problem
+        return self._begin(a, session)
+
+    def _begin(self, a: Attachment, session: Session) -> PeerFault | None:
+        before, failing = a.active, a.failing
         with self._lock:
-            if a.tried is not session or self._newest != endpoint.epoch:
-                session.abort()
-                return session.problem or PeerFault("something else was done with it meanwhile")
-            a.tried = None
-            if session.problem:
-                return session.problem
-            before, failing = a.active, a.failing
             a.active, a.failing = session, ""
-        _close(before)
+        close(before)
         session.begin()
         problem = session.wait_attached()
         if problem and failing:
             self._serve_failures(a, failing, again=True)
         return problem
+
+    def _switch(
+        self,
+        a: Attachment,
+        session: Session,
+        endpoint: core_pb2.ServiceEndpoint,
+        patience_s: float,
+        idle: bool,
+    ) -> float:
+        """From what serves a device to a session of the same incarnation that is open."""
+        began, old = time.monotonic(), a.serving
+        try:
+            if old:
+                self._hand_over(a, old, patience_s, idle)
+        except PeerFault:
+            session.close()
+            raise
+        if problem := self._begin(a, session):
+            if old and self._newest == endpoint.epoch and self._afresh(a, endpoint).wait_attached():
+                self._lost(a, endpoint.epoch, "neither its new driver begins nor its old one")
+            raise problem
+        a.device.config.spec = session.dialogue.spec
+        waited = time.monotonic() - began
+        if self._standby:
+            close(a.standby)
+            self._stand_by(a, self._standby).start(awaited=False)
+        return waited
+
+    def _hand_over(self, a: Attachment, old: Session, patience_s: float, idle: bool) -> None:
+        """Have `old` finish and close its driver; PeerFault if it does not, and then it goes on."""
+        self._drain([a], round(patience_s * 1000), time.monotonic() + patience_s)
+        if idle and a.device.in_use:
+            a.device.hold(False)
+            text = f"guest {a.device.guest} uses device {a.device.config.name}"
+            raise PeerFault(text, Refusal.WRONG_STATE)
+        old.end()
+        if not old.join(CLOSING_S):
+            self._lost(a, old.epoch, "its driver does not close")
+            text = f"device {a.name} is not closed in time: its service OS is replaced"
+            raise PeerFault(text, Refusal.TOO_LATE)
+
+    def _lost(self, a: Attachment, epoch: int, why: str) -> None:
+        self._events.emit(about(core_pb2.EVENT_DEVICE_LOST, a.device, epoch, why))
+
+    def _connected(self) -> core_pb2.ServiceEndpoint:
+        if self._active is None:
+            missing = f"service {self.name} is not connected"
+            raise PeerFault(missing, Refusal.NOT_CONNECTED)
+        return self._active
+
+    def _named(self, name: str) -> Attachment:
+        known = {a.name: a for a in self.attachments}
+        if name not in known:
+            text = f"service {self.name} has no device {name}"
+            raise PeerFault(text, Refusal.NOT_FOUND)
+        return known[name]
 
     def _outcome(
         self, a: Attachment, session: Session, warm: bool, endpoint: core_pb2.ServiceEndpoint
@@ -328,7 +367,7 @@ class Service:
             a.device.hold(True)
         for a in serving:
             timeout_s = deadline - time.monotonic()
-            if not a.device.wait_answered(partial(_unserved, a), timeout_s):
+            if not a.device.wait_answered(a.unserved, timeout_s):
                 for held in serving:
                     held.device.hold(False)
                 text = f"device {a.name} still has requests in flight after {patience_ms} ms"
@@ -338,8 +377,8 @@ class Service:
         if a.failing:
             a.failing = reason
             return
-        session = self._fail(a.device, core_pb2.ServiceEndpoint(epoch=FAILING_EPOCH))
-        _close(a.active)
+        session = self._fail(a.device, core_pb2.ServiceEndpoint(epoch=FAILING_EPOCH), "")
+        close(a.active)
         a.active, a.failing = session, reason
         session.begin()
         session.start(window=False)
@@ -359,17 +398,3 @@ def _check_whole(results: Problems) -> None:
         if problem and problem.refusal is Refusal.NOT_CONNECTED:
             text = f"it broke off with device {device.guest}/{device.config.name}: {problem}"
             raise PeerFault(text, Refusal.NOT_CONNECTED)
-
-
-def _unserved(a: Attachment) -> bool:
-    return a.serving is None
-
-
-def _give_up(a: Attachment) -> None:
-    _close(a.tried)
-    a.tried = None
-
-
-def _close(session: Session | None) -> None:
-    if session:
-        session.close()

@@ -149,6 +149,11 @@ class ServedDevice(ABC):
     def collect(self) -> list[InFlight]:
         """New requests, logged as in flight; at most MAX_BATCH, and none while held."""
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the guest has a driver for it that is ready."""
+        return self._activation() is not None
+
     def change_config(self, config_space: bytes) -> None:
         """The service OS changed the configuration space; PeerFault where there is none."""
         raise PeerFault(f"device {self.config.name} has no configuration space")

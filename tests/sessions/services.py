@@ -35,7 +35,8 @@ class Services:
     """A directory whose channels lead to scripted incarnations; `how` says how the next behave."""
 
     def __init__(self, monkeypatch):
-        self.how = {}  # (epoch, device) or epoch to attributes of ScriptedService
+        # (epoch, device) or epoch to attributes of ScriptedService, or a list: one after the other
+        self.how = {}
         self.made = {}  # (epoch, device) to the service
         events = EventLog()
         self.happened = queue.SimpleQueue()
@@ -53,7 +54,10 @@ class Services:
     def _open(self, device, endpoint, events):
         del events
         key = endpoint.epoch, device.config.name
-        how = {**self.how.get(endpoint.epoch, {}), **self.how.get(key, {})}
+        own = self.how.get(key, {})
+        if isinstance(own, list):
+            own = own.pop(0) if own else {}
+        how = {**self.how.get(endpoint.epoch, {}), **own}
         service = ScriptedService(endpoint.epoch, how.pop("answer", described()))
         vars(service).update(how)
         self.made[key] = service
