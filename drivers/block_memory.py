@@ -6,14 +6,20 @@ run directory (a tmpfs on most hosts, which is memory), which every incarnation 
 which goes away with that directory. Space is taken as the guest writes.
 """
 
+import mmap
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from drivers.interface import DriverError, Keep
+from drivers import holes
+from drivers.interface import Ability, Claim, DriverError, Keep
 from drivers.options import Size
 from drivers.rawio import medium_error, read_all, write_all
+from drivers.zeros import write_zeros
 
 SECTOR = 512
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 class MemoryBlock:
@@ -21,21 +27,36 @@ class MemoryBlock:
 
     @dataclass(frozen=True, slots=True)
     class Options:
-        """How large it is."""
+        """How large it is; and a name, if there is another in the same stack."""
 
         size: Size
         keep: Keep
+        name: str = ""
 
         def __post_init__(self) -> None:
             if self.size <= 0 or self.size % SECTOR:
                 raise ValueError(f"size {self.size} is not a positive multiple of {SECTOR}")
+            if self.name and not _NAME.fullmatch(self.name):
+                raise ValueError(f"name {self.name!r}: use at most 32 of A-Z a-z 0-9 _ -")
 
     readonly = False
     identity = "memory"
+    abilities = Ability.DISCARD | Ability.WRITE_ZEROES
+    block_size = mmap.PAGESIZE
+
+    @staticmethod
+    def claims(options: Options) -> tuple[Claim]:
+        """See Claiming: two of them in one stack would be one disk."""
+        return (Claim(_path(options), exclusive=True),)
+
+    @staticmethod
+    def content(options: Options) -> str:
+        """See Identified."""
+        return f"memory {_path(options)}"
 
     def __init__(self, options: Options) -> None:
         self.size = int(options.size)
-        path = options.keep.path
+        path = _path(options)
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -73,6 +94,28 @@ class MemoryBlock:
     def flush(self) -> None:
         """Nothing: no part of it is promised to survive the loss of power."""
 
+    def discard(self, offset: int, length: int) -> None:
+        """See Discarding."""
+        try:
+            holes.punch(self._fd, offset, length)
+        except OSError as error:
+            raise medium_error(error) from error
+
+    def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
+        """See Zeroing."""
+        try:
+            done = holes.punch(self._fd, offset, length) if unmap else False
+        except OSError as error:
+            raise medium_error(error) from error
+        if not done:
+            write_zeros(self.write, offset, length)
+
     def close(self) -> None:
         """See Driver."""
         os.close(self._fd)
+
+
+def _path(options: MemoryBlock.Options) -> Path:
+    """No device's name has a colon, so this is no other's place."""
+    path = options.keep.path
+    return path.with_name(f"{path.name}:{options.name}") if options.name else path
