@@ -5,6 +5,9 @@ refused before anything starts. Files are told apart as the host does, by device
 links to one file are one file; what does not exist yet is known by where its path leads.
 
 Character devices (/dev/null) hold no bytes and may stand behind any number of devices.
+
+What a driver keeps in the machine's run directory (a memory disk) is in a place of the device's
+own; here that place is only a name, since the directory may not be there yet.
 """
 
 import os
@@ -13,9 +16,11 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from drivers import registry
-from drivers.interface import Claim
+from drivers.interface import Claim, Keep
 from splitvisor.errors import UserError
 from splitvisor.machine import Machine
+
+_NOWHERE = Path("/nonexistent")
 
 
 def refuse_shared_files(machine: Machine) -> None:
@@ -24,7 +29,8 @@ def refuse_shared_files(machine: Machine) -> None:
     for guest in machine.guests:
         for device in guest.devices:
             name = f"{guest.name}/{device.name}"
-            for claim in registry.claims(device.model.driver_kind, device.spec):
+            keep = Keep(_NOWHERE / guest.name / device.name)
+            for claim in registry.claims(device.model.driver_kind, device.spec, keep):
                 identity = _identity(claim.path)
                 if identity is None:
                     continue
@@ -49,8 +55,13 @@ def _identity(path: Path) -> Hashable | None:
 
 
 def _clash(first: str, earlier: Claim, second: str, claim: Claim) -> str:
+    if earlier.path.is_relative_to(_NOWHERE):
+        return f"a place in the run directory is used twice by {first}: give each disk a name=..."
     also = "" if claim.path == earlier.path else f" (the same file as {claim.path})"
+    file = f"file {earlier.path}{also} is used"
+    if first == second:
+        return f"{file} twice by {first}, and not only read: give each driver a file of its own"
     return (
-        f"file {earlier.path}{also} is used by {first} and {second}, and not only read: "
+        f"{file} by {first} and {second}, and not only read: "
         "give each a file of its own (readonly disks may share one)"
     )

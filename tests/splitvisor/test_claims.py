@@ -1,8 +1,11 @@
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from drivers import registry
+from drivers.interface import Child
 from splitvisor.claims import refuse_shared_files
 from splitvisor.errors import UserError
 from splitvisor.machine import Device, Guest, Machine, Model
@@ -18,6 +21,27 @@ def machine(*disks, logs=()):
             Guest("web", Path("a.elf"), devices=(*web, *consoles[:-1])),
             Guest("db", Path("a.elf"), devices=tuple(consoles[-1:])),
         ),
+    )
+
+
+class Pair:
+    """A driver on two others."""
+
+    @dataclass
+    class Options:
+        children: tuple[Child, ...]
+
+    @staticmethod
+    def claims(options):
+        return [claim for child in options.children for claim in child.claims()]
+
+
+@pytest.fixture
+def lent(monkeypatch):
+    """`block.pair` is installed."""
+    find = registry.find
+    monkeypatch.setattr(
+        registry, "find", lambda kind, name: Pair if name == "pair" else find(kind, name)
     )
 
 
@@ -63,6 +87,27 @@ def test_a_log_does_not_go_onto_a_disk(image):
     for flag in ("", ",readonly"):
         with pytest.raises(UserError, match="used by web/disk0 and db/hvc0"):
             refuse_shared_files(machine(f"file:path={image}{flag}", logs=(f"log:path={image}",)))
+
+
+def test_what_two_devices_keep_is_in_places_of_their_own():
+    twice = machine("memory:size=1M", "memory:size=1M", "memory:size=1M,name=other")
+    third = Guest("db", Path("a.elf"), devices=twice.guests[0].devices)
+    refuse_shared_files(replace(twice, guests=(*twice.guests[:1], third)))
+
+
+def test_a_stack_that_uses_a_file_twice_is_refused_in_other_words(image, lent):
+    for flags in (("", ""), ("", ",readonly")):
+        a, b = (f"(file:path={image}{flag})" for flag in flags)
+        with pytest.raises(UserError) as raised:
+            refuse_shared_files(machine(f"pair:children=({a},{b})"))
+        assert f"file {image} is used twice by web/disk0, and not only read" in str(raised.value)
+    refuse_shared_files(machine("pair:children=({0},{0})".format(f"(file:path={image},readonly)")))
+
+
+def test_memory_disks_of_one_stack_need_names(lent):
+    with pytest.raises(UserError, match=r"used twice by web/disk0: give each disk a name=\.\.\."):
+        refuse_shared_files(machine("pair:children=((memory:size=1M),(memory:size=1M))"))
+    refuse_shared_files(machine("pair:children=((memory:size=1M),(memory:size=1M,name=b))"))
 
 
 def test_character_devices_and_drivers_without_files_clash_with_nothing():
