@@ -65,6 +65,8 @@ class World:
         self._excluded = frozenset({"poison"})
         if not pick(8):
             self._excluded, self.keeper.culprits = faults.MURKY, {"g/block0"}
+        if pick(8):  # a device that is away is one that is not tested
+            self._excluded |= {"withdraw"}
         self._start()
 
     def take(self, name: str) -> bool:

@@ -39,7 +39,7 @@ BUGS = (
                 "True",
             ),
         ),
-        Simulator(90_000),
+        Simulator(90_000, (("reset", 8),)),
         f"{DATA}|{OUTPUT}",
     ),
     Bug(

@@ -97,7 +97,7 @@ BUGS = (
         "orphans-ignored",
         "nothing new goes out before what a reset left behind is answered: instead at once",
         (Edit(LOG, "InflightLog.settled", "return not self._orphans", "return True"),),
-        Simulator(90_000),
+        Simulator(90_000, (("reset", 8),)),
         ANYTHING,
     ),
 )

@@ -6,6 +6,7 @@ from tests.sensitivity.plant import Bug, Edit
 RECOVERY = "splitvisor.supervisor.recovery"
 QUARANTINE = "splitvisor.supervisor.quarantine"
 SERVED = "microhypervisor.devices.served"
+UNSERVED = "splitvisor.supervisor.unserved"
 
 BUGS = (
     Bug(
@@ -106,6 +107,20 @@ BUGS = (
         ),
         Simulator(90_000),
         r"after \d+ rounds without faults",
+    ),
+    Bug(
+        "unserved-forgotten",
+        "a device that cannot be attached is tried again: instead once only",
+        (
+            Edit(
+                UNSERVED,
+                "Entry.failed",
+                "self.tried, self.due = reason, False,",
+                "self.due = reason,",
+            ),
+        ),
+        Simulator(90_000, (("withdraw", 4), ("give_back", 2))),
+        r"nobody serves|it is \w+, not serving",
     ),
     Bug(
         "released-while-in-flight",
