@@ -16,10 +16,10 @@ import grpc
 
 from drivers.interface import PATIENCE, DriverError, Keep, MediumError, SpecError
 from drivers.registry import make
-from protos.io_pb2 import Attach, CoreMessage, Opened, ServiceMessage
+from protos.io_pb2 import Attach, Attached, CoreMessage, Opened, ServiceMessage
 from service_os import evented, framed, immediate
 from service_os.grants import Refused, Windows
-from service_os.models.base import BadMessage, Evented, Framed, Immediate, Shape
+from service_os.models.base import BadMessage, Evented, Framed, Immediate, QueueShape, Shape
 from service_os.models.catalog import MODELS, unknown_model
 from service_os.window import ALIGNMENT, Window
 
@@ -43,6 +43,7 @@ class Device:
         self.name = f"{attach.guest}/{attach.device}"
         self._model = MODELS[attach.model]
         self._attach = attach
+        self._seen = _shape(attach.seen) if attach.HasField("seen") else None
         self._windows = windows
         self._run_dir = run_dir
         self._begun = self._taken_over = False
@@ -52,6 +53,7 @@ class Device:
         driver = self._open()
         rest: Iterator[ServiceMessage] = iter(())
         try:
+            self._check_seen(driver)
             window = self._window()
             yield ServiceMessage(opened=Opened())
             begin = next(messages, None)
@@ -92,10 +94,23 @@ class Device:
         with _problems():
             return make(self._model.kind, attach.spec, Keep(self._run_dir / f"keep.{name}"))
 
+    def _check_seen(self, driver: Any) -> bool:
+        """Whether there is a guest that knows the device, and is to go on finding what it knows;
+        Problem if it cannot. Most models need not be asked: the core sees to what they are.
+        """
+        make: Any = self._model.immediate
+        if self._seen is None or not hasattr(make, "refusal"):
+            return False
+        if problem := make(driver).refusal(self._seen):
+            raise Problem(grpc.StatusCode.FAILED_PRECONDITION, problem)
+        return True
+
     def _immediate(self, driver: Any) -> Immediate:
-        assert self._model.immediate is not None
+        make: Any = self._model.immediate
+        known = (self._seen,) if self._check_seen(driver) else ()
         with _problems():
-            return self._model.immediate(driver)
+            model: Immediate = make(driver, *known)
+            return model
 
     def _framed(self, driver: Any) -> Framed:
         assert self._model.framed is not None
@@ -159,6 +174,15 @@ def _problems() -> Iterator[None]:
         raise Problem(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
     except DriverError as error:
         raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
+
+
+def _shape(seen: Attached) -> Shape:
+    queues = tuple(
+        QueueShape(queue.max_size, queue.header_bytes, queue.parks, queue.ordered)
+        for queue in seen.queues
+    )
+    known = seen.features, seen.config_space, queues, seen.slots, seen.failure
+    return Shape(seen.device_id, *known)
 
 
 def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from protos.io_pb2 import Activate, Begin, CoreMessage, IoBatch, Request, Reset
+from service_os.models.block_shape import F_DISCARD
 
 
 def transmit(slot, data):
@@ -159,6 +160,47 @@ def test_anything_but_begin_after_attach_ends_the_stream(start):
     stream.opened()
     stream.send(CoreMessage(reset=Reset()))
     assert stream.refusal() == (grpc.StatusCode.INVALID_ARGUMENT, "reset before begin")
+
+
+def test_a_guest_goes_on_finding_the_disk_that_it_knows(start, image):
+    """Its capacity apart: that may grow."""
+    incarnation = start()
+    seen = incarnation.attach("block", f"file:path={image},discard=off", device="a").next().attached
+    image.write_bytes(bytes(128 * 512))
+    stream = incarnation.stand_by("block", f"file:path={image}", seen=seen)
+    stream.opened()
+    stream.begin()
+    attached = stream.next().attached
+    assert int.from_bytes(attached.config_space[:8], "little") == 128
+    assert attached.config_space[8:] == seen.config_space[8:]
+    assert attached.features == seen.features
+    offered = incarnation.attach("block", f"file:path={image}", device="b").next().attached
+    assert offered.features & ~seen.features == F_DISCARD
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_disk_that_its_guest_could_not_follow_to_is_refused(start, image, when):
+    """When it is opened, or when it begins if it was another one then."""
+    incarnation = start()
+    seen = incarnation.attach("block", f"file:path={image}", device="a").next().attached
+    if when == "before":
+        os.truncate(image, 32 * 512)
+    stream = incarnation.stand_by("block", f"file:path={image}", seen=seen)
+    if when == "after":
+        stream.opened()
+        os.truncate(image, 32 * 512)
+        stream.begin()
+    text = "the disk has 16384 bytes, and the guest knows 32768: give one that is at least as large"
+    assert stream.refusal() == (grpc.StatusCode.FAILED_PRECONDITION, text)
+    assert str(image) in open_files(incarnation)  # the first stream's
+
+
+def test_what_other_models_have_shown_is_for_the_core_to_compare(start):
+    incarnation = start()
+    seen = incarnation.attach("entropy", "system", device="a").next().attached
+    seen.features |= 1 << 20
+    attached = incarnation.attach("entropy", "system", seen=seen).next().attached
+    assert not attached.features & 1 << 20
 
 
 def test_what_a_driver_delivers_when_it_is_closed_is_in_the_last_state(start, drivers):
