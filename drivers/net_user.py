@@ -17,7 +17,6 @@ import struct
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from drivers.ethernet import HEADER, MAX_FRAME, USUAL_MTU, NetOptions
 from drivers.interface import DriverError, MediumError
@@ -39,15 +38,14 @@ class UserNet:
         tcp: str = "none"
         udp: str = "none"
         loopback: bool = False
-        program: Path = Path("passt")
 
     def __init__(self, options: Options) -> None:
         self.mac = options.address
         self.mtu = options.mtu or USUAL_MTU
         self.link = True
-        program = shutil.which(options.program)
+        program = shutil.which("passt")
         if program is None:
-            raise DriverError(f"{options.program} is not there: {INSTALL}")
+            raise DriverError(f"there is no passt: {INSTALL}")
         self._command = [
             *(program, "--foreground", "--quiet", "--stderr", "--mtu", str(self.mtu)),
             *("--tcp-ports", options.tcp, "--udp-ports", options.udp),

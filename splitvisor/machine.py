@@ -48,6 +48,7 @@ class Model(StrEnum):
     CONSOLE = "console"
     ENTROPY = "entropy"
     UART = "uart"
+    NET = "net"
 
     @property
     def driver_kind(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from drivers import registry
 from drivers.interface import DriverError
+from splitvisor.addresses import addressed
 from splitvisor.claims import refuse_shared_files
 from splitvisor.errors import UserError
 from splitvisor.image.builder import BuiltGuest, build
@@ -33,6 +34,7 @@ def prepare(machine: Machine) -> Plan:
                 registry.check(device.model.driver_kind, device.spec)
             except DriverError as error:
                 raise UserError(f"guest {guest.name}, device {device.name}: {error}") from None
+    machine = addressed(machine)
     refuse_shared_files(machine)
     return Plan(machine, tuple((guest, build(guest)) for guest in machine.guests))
 
