@@ -94,7 +94,7 @@ class Core:
         return self.stalled
 
     def pid(self):
-        return os.getpid()
+        return 0  # it has no threads that could be kept from running
 
 
 class Lab:
