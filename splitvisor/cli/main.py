@@ -19,6 +19,7 @@ from splitvisor.cli.chaos import chaos
 from splitvisor.cli.demo import demo
 from splitvisor.cli.events import events
 from splitvisor.cli.fault import fault
+from splitvisor.cli.overlay import overlay
 from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.ps import ps
 from splitvisor.cli.run import run
@@ -76,7 +77,7 @@ def cli(context: click.Context, run_root: Path | None) -> None:
 
 for command in (
     *(run, up, ps, stop, sched, balloon, events, service, fault),
-    *(demo, chaos, simulate_schedule),
+    *(overlay, demo, chaos, simulate_schedule),
 ):
     cli.add_command(command)
 

@@ -16,6 +16,7 @@ COMMANDS = [
     *(["sched"], ["sched", "status"], ["sched", "set"], ["sched", "policy"]),
     *(["service", "upgrade"], ["service", "release"], ["fault"], ["fault", "ls"]),
     *(["fault", word] for word in [*KINDS, "clear"]),
+    *(["overlay", verb] for verb in ["info", "commit", "discard", "rebase"]),
 ]
 
 
