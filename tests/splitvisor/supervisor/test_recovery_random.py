@@ -28,6 +28,7 @@ class World(RuleBasedStateMachine):
         self.alive, self.listening, self.fenced, self.lost = set(), set(), set(), set()
         self.connected, self.reaped = [], set()
         self.calls = []
+        self.tried = 0  # retries of the incarnation that serves without an answer
         self.hear(steps.Begin())
         self.hear(steps.Started(1, 1))
         self.hear(self.calls.pop()[1])
@@ -37,6 +38,8 @@ class World(RuleBasedStateMachine):
         self.now += MS
         if isinstance(event, steps.Lost):
             self.lost.add(event.epoch)
+        if isinstance(event, steps.Connected | steps.Retried) and event.epoch == self.connected[-1]:
+            self.tried = 0
         for action in self.machine.handle(event, self.now):
             self.do(action)
 
@@ -57,6 +60,13 @@ class World(RuleBasedStateMachine):
                 assert self.reaped.issuperset(self.connected)
                 self.connected.append(epoch)
                 self.calls.append((epoch, steps.Connected(epoch, len(DEVICES))))
+            case steps.Retry(epoch, devices):
+                assert epoch not in self.lost
+                assert epoch == self.machine.active.epoch == self.connected[-1]
+                assert devices
+                self.tried += 1
+                assert self.tried == 1, "it is tried by two at once"
+                self.calls.append((epoch, steps.Retried(epoch, devices)))
             case steps.Release(epoch):
                 assert epoch not in self.lost
                 self.calls.append((epoch, steps.Released(epoch)))
@@ -86,12 +96,20 @@ class World(RuleBasedStateMachine):
         self.reaped.add(epoch)
         self.hear(steps.Reaped(epoch, epoch, "signal 9 (SIGKILL)"))
 
-    @rule(which=INDEX, well=st.booleans(), guilty=st.sampled_from(["", *DEVICES]))
-    def core_answers(self, which, well, guilty):
+    @rule(
+        which=INDEX,
+        well=st.booleans(),
+        guilty=st.sampled_from(["", *DEVICES]),
+        away=st.sets(st.sampled_from(DEVICES)),
+    )
+    def core_answers(self, which, well, guilty, away):
         if self.calls:
             epoch, answer = self.calls.pop(which % len(self.calls))
             if isinstance(answer, steps.Connected) and guilty and epoch in self.lost:
                 answer = steps.Connected(epoch, guilty=guilty)
+            elif isinstance(answer, steps.Connected) and well:
+                problems = tuple(f"{device}: away" for device in sorted(away))
+                answer = steps.Connected(epoch, len(DEVICES) - len(away), problems)
             elif not well:
                 answer = failure(epoch, answer)
             self.hear(answer)
@@ -132,7 +150,8 @@ class World(RuleBasedStateMachine):
 
     def teardown(self):
         for _ in range(PATIENT):
-            if self.machine.state is State.SERVING and not (self.calls or self.fenced):
+            done = self.machine.state is State.SERVING and not (self.calls or self.fenced)
+            if done and not self.machine.unserved.devices:
                 return
             if self.calls:
                 self.hear(self.calls.pop(0)[1])
@@ -145,7 +164,8 @@ class World(RuleBasedStateMachine):
                     self.is_replayed(device)
             else:
                 self.time_passes()
-        raise AssertionError(f"it still is {self.machine.state}")
+        unserved = ", ".join(self.machine.unserved.devices)
+        raise AssertionError(f"it still is {self.machine.state}; not served: {unserved}")
 
 
 def failure(epoch, answer):
@@ -155,6 +175,8 @@ def failure(epoch, answer):
             return steps.ConnectFailed(epoch, "no")
         case steps.Released():
             return steps.ReleaseFailed(epoch, "no")
+        case steps.Retried(_, devices):
+            return steps.Retried(epoch, problems=tuple(f"{device}: no" for device in devices))
     return steps.Lost(epoch, "cannot stand by")
 
 
