@@ -10,8 +10,13 @@
  * a generator fed with these three, and in the last 4 bytes the CRC of all before. The sequence
  * of the block written as number n (from 0) in pass p (from 1) is (p - 1) * blocks + n.
  *
+ * With trim=1, where the disk offers it, part of the blocks is given up after that, drawn by
+ * sequence number: discarded, or overwritten with zeros that may or may not be a hole. From then
+ * on until they are written anew a block of zeros must be zeros, a discarded one those or what it
+ * was, and the others are verified once more.
+ *
  * Arguments: depth=8 passes=2 seed=1 order=shuffled|sequential blocks=<all> device=0 irq=0
- * indirect=0.
+ * indirect=0 trim=0.
  */
 #include "arguments.h"
 #include "block.h"
@@ -36,15 +41,18 @@ struct order { /* position n is block (n * factor + shift) mod blocks: every blo
     uint64_t factor, shift;
 };
 
+enum fate { KEPT, DISCARDED, ZEROED, ZEROED_UNMAPPED }; /* of a block whose pass is over */
+
 struct pending {
-    bool busy, reading;
+    bool busy, reading, over;
     uint64_t index, sequence;
 };
 
 static struct block_device disk;
 static struct pending pending[MAX_DEPTH];
 static struct order order;
-static uint64_t blocks, seed, requests;
+static uint64_t blocks, seed, requests, trims;
+static bool trim;
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b)
 {
@@ -96,6 +104,31 @@ static void fill(uint8_t *buffer, uint64_t index, uint64_t sequence)
     *(uint32_t *)(buffer + CRC_OFFSET) = crc32(buffer, CRC_OFFSET);
 }
 
+static enum fate fate_of(uint64_t sequence)
+{
+    if (!trim)
+        return KEPT;
+    switch (mix(mix(seed + 1) ^ sequence) % 8) {
+    case 0:
+    case 1:
+        return disk.can_discard ? DISCARDED : KEPT;
+    case 2:
+        return disk.can_write_zeroes ? ZEROED : KEPT;
+    case 3:
+        return disk.can_write_zeroes ? ZEROED_UNMAPPED : KEPT;
+    default:
+        return KEPT;
+    }
+}
+
+static bool all_zeros(const uint8_t *buffer)
+{
+    for (size_t at = 0; at < BLOCK; at += 8)
+        if (*(const uint64_t *)(buffer + at) != 0)
+            return false;
+    return true;
+}
+
 /* A read that brings nothing must not find the right answer left over in its buffer. */
 static void poison(uint8_t *buffer)
 {
@@ -120,6 +153,18 @@ static void verify(const uint8_t *buffer, uint64_t index, uint64_t sequence)
     expect(index, "CRC", crc32(buffer, CRC_OFFSET), *(const uint32_t *)(buffer + CRC_OFFSET));
 }
 
+/* The same for one that may have been given up. */
+static void verify_over(const uint8_t *buffer, uint64_t index, uint64_t sequence)
+{
+    enum fate fate = fate_of(sequence);
+    bool zeros = fate != KEPT && all_zeros(buffer);
+    if ((fate == ZEROED || fate == ZEROED_UNMAPPED) && !zeros)
+        fail("block %lu (LBA %lu): zeros were written, found 0x%lx", index,
+             index * SECTORS_PER_BLOCK, *(const uint64_t *)buffer);
+    if (!zeros)
+        verify(buffer, index, sequence);
+}
+
 /* Waits for one completion, and verifies it if it was a read. Returns its slot. */
 static unsigned finish_one(void)
 {
@@ -130,7 +175,8 @@ static unsigned finish_one(void)
     } while (slot < 0);
     struct pending *done = &pending[slot];
     if (done->reading)
-        verify(block_buffer(&disk, (unsigned)slot), done->index, done->sequence);
+        (done->over ? verify_over : verify)(block_buffer(&disk, (unsigned)slot), done->index,
+                                            done->sequence);
     done->busy = false;
     return (unsigned)slot;
 }
@@ -167,20 +213,43 @@ static unsigned free_slot(void)
     return hint;
 }
 
-static void request(bool reading, uint64_t index, uint64_t sequence)
+/* A slot for a request about this block alone. */
+static unsigned slot_for(uint64_t index)
 {
     while (touches_in_flight(index)) {
         block_publish(&disk);
         finish_one();
     }
-    unsigned slot = free_slot();
-    pending[slot] = (struct pending){true, reading, index, sequence};
-    if (reading)
-        poison(block_buffer(&disk, slot));
-    else
-        fill(block_buffer(&disk, slot), index, sequence);
-    block_submit(&disk, slot, reading ? BLOCK_READ : BLOCK_WRITE, index * SECTORS_PER_BLOCK, BLOCK);
     requests++;
+    return free_slot();
+}
+
+static void write_block(uint64_t index, uint64_t sequence)
+{
+    unsigned slot = slot_for(index);
+    pending[slot] = (struct pending){.busy = true, .index = index, .sequence = sequence};
+    fill(block_buffer(&disk, slot), index, sequence);
+    block_submit(&disk, slot, BLOCK_WRITE, index * SECTORS_PER_BLOCK, BLOCK);
+}
+
+static void read_block(uint64_t index, uint64_t sequence, bool over)
+{
+    unsigned slot = slot_for(index);
+    pending[slot] = (struct pending){true, true, over, index, sequence};
+    poison(block_buffer(&disk, slot));
+    block_submit(&disk, slot, BLOCK_READ, index * SECTORS_PER_BLOCK, BLOCK);
+}
+
+static void give_up(uint64_t index, enum fate fate)
+{
+    unsigned slot = slot_for(index);
+    pending[slot] = (struct pending){.busy = true, .index = index};
+    *(struct block_segment *)block_buffer(&disk, slot) =
+        (struct block_segment){index * SECTORS_PER_BLOCK, SECTORS_PER_BLOCK,
+                               fate == ZEROED_UNMAPPED ? BLOCK_UNMAP : 0};
+    block_submit(&disk, slot, fate == DISCARDED ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, 0,
+                 sizeof(struct block_segment));
+    trims++;
 }
 
 static void flush(void)
@@ -205,22 +274,34 @@ static void write_pass(uint64_t pass)
 {
     uint64_t first = (pass - 1) * blocks;
     for (uint64_t n = 0; n < blocks; n++) {
-        request(false, block_at(n), first + n);
+        write_block(block_at(n), first + n);
         if (pass > 1) {
             uint64_t other = mix(first + n) % blocks; /* behind or ahead of the writes */
-            request(true, block_at(other), (other <= n ? first : first - blocks) + other);
+            bool ahead = other > n;
+            read_block(block_at(other), (ahead ? first - blocks : first) + other, ahead);
         }
         progress(pass, pass > 1 ? "write and read" : "write", n);
     }
     finish_all();
 }
 
-static void read_pass(uint64_t pass)
+static void read_pass(uint64_t pass, bool over)
 {
     for (uint64_t n = 0; n < blocks; n++) {
         uint64_t position = (n + blocks / 2) % blocks;
-        request(true, block_at(position), (pass - 1) * blocks + position);
-        progress(pass, "verify", n);
+        read_block(block_at(position), (pass - 1) * blocks + position, over);
+        progress(pass, over ? "verify trimmed" : "verify", n);
+    }
+    finish_all();
+}
+
+static void trim_pass(uint64_t pass)
+{
+    for (uint64_t n = 0; n < blocks; n++) {
+        enum fate fate = fate_of((pass - 1) * blocks + n);
+        if (fate != KEPT)
+            give_up(block_at(n), fate);
+        progress(pass, "trim", n);
     }
     finish_all();
 }
@@ -236,6 +317,7 @@ int guest_main(void)
     };
     uint64_t passes = argument_number("passes", 2);
     seed = argument_number("seed", 1);
+    trim = argument_number("trim", 0);
     crc32_prepare();
     if (!block_start(&disk, &options))
         fail("%s", disk.problem);
@@ -251,8 +333,16 @@ int guest_main(void)
     for (uint64_t pass = 1; pass <= passes; pass++) {
         write_pass(pass);
         flush();
-        read_pass(pass);
+        read_pass(pass, false);
+        if (trim) {
+            trim_pass(pass);
+            read_pass(pass, true);
+        }
     }
+    if (trim)
+        print("blockcheck: %lu blocks given up (discard %s, write zeroes %s)\n", trims,
+              disk.can_discard ? "offered" : "not offered",
+              disk.can_write_zeroes ? "offered" : "not offered");
     print("blockcheck: PASS %lu blocks, %lu passes, %lu requests\n", blocks, passes, requests);
     return 0;
 }

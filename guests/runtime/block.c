@@ -5,6 +5,8 @@
 
 #define FEATURE_READ_ONLY (1UL << 5)
 #define FEATURE_FLUSH (1UL << 9)
+#define FEATURE_DISCARD (1UL << 13)
+#define FEATURE_WRITE_ZEROES (1UL << 14)
 #define MAX_QUEUE 256
 #define CHAIN 3
 #define STATUS_UNSET 0xff
@@ -61,7 +63,8 @@ static bool problem(struct block_device *disk, const char *format, ...)
 
 bool block_start(struct block_device *disk, const struct block_options *options)
 {
-    uint64_t wanted = FEATURE_EVENT_IDX | FEATURE_INDIRECT | FEATURE_READ_ONLY | FEATURE_FLUSH;
+    uint64_t wanted = FEATURE_EVENT_IDX | FEATURE_INDIRECT | FEATURE_READ_ONLY | FEATURE_FLUSH |
+                      FEATURE_DISCARD | FEATURE_WRITE_ZEROES;
     disk->options = *options;
     disk->in_flight = 0;
     if (!virtio_find(&disk->virtio, VIRTIO_BLOCK, options->number))
@@ -87,6 +90,8 @@ bool block_start(struct block_device *disk, const struct block_options *options)
         lay_out(disk, i);
     disk->sectors = virtio_config64(&disk->virtio, 0);
     disk->can_flush = disk->virtio.features & FEATURE_FLUSH;
+    disk->can_discard = disk->virtio.features & FEATURE_DISCARD;
+    disk->can_write_zeroes = disk->virtio.features & FEATURE_WRITE_ZEROES;
     disk->read_only = disk->virtio.features & FEATURE_READ_ONLY;
     virtio_start(&disk->virtio);
     return true;

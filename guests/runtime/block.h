@@ -11,7 +11,20 @@
 
 #define SECTOR 512
 
-enum block_request { BLOCK_READ = 0, BLOCK_WRITE = 1, BLOCK_FLUSH = 4 };
+enum block_request {
+    BLOCK_READ = 0,
+    BLOCK_WRITE = 1,
+    BLOCK_FLUSH = 4,
+    BLOCK_DISCARD = 11,
+    BLOCK_WRITE_ZEROES = 13
+};
+
+/* The data of the last two: an array of these. */
+struct block_segment {
+    uint64_t sector;
+    uint32_t count, flags;
+};
+#define BLOCK_UNMAP 1u /* flag of write zeroes */
 
 struct block_options {
     unsigned number; /* which disk, in the order of the command line */
@@ -29,7 +42,7 @@ struct block_device {
     struct virtqueue queue;
     struct block_options options;
     uint64_t sectors;
-    bool can_flush, read_only;
+    bool can_flush, can_discard, can_write_zeroes, read_only;
     unsigned in_flight;
     uint8_t status; /* of the completion taken last */
     struct block_slot *slots;
@@ -42,7 +55,8 @@ bool block_start(struct block_device *disk, const struct block_options *options)
 
 uint8_t *block_buffer(const struct block_device *disk, unsigned slot);
 
-/* Prepares a request on a free slot: `length` bytes of its buffer at `sector`; both 0 for a flush.
+/* Prepares a request on a free slot: `length` bytes of its buffer at `sector`; both 0 for a flush,
+ * the sector 0 where segments say what it is about.
  * block_publish sends all that was submitted. */
 void block_submit(struct block_device *disk, unsigned slot, enum block_request kind,
                   uint64_t sector, uint32_t length);

@@ -161,6 +161,12 @@ def test_blockcheck_leaves_the_rest_alone(accelerator, disk):
     assert written == [True] * 10 + [False] * 246
 
 
+def test_blockcheck_gives_blocks_up(accelerator, disk):
+    status, output = run(command(accelerator, "blockcheck", "trim=1", *UART, *raw(disk)))
+    assert status == exit_code(0), output
+    assert "given up (discard offered, write zeroes offered)\n" in output
+
+
 def test_blockcheck_finds_a_disk_that_forgets(accelerator):
     status, output = run(
         command(
