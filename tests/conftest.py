@@ -4,6 +4,13 @@ import ctypes
 import struct
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("patient")
 
 _CAPGET, _CAPSET = 125, 126  # system calls of x86-64
 _VERSION = 0x20080522  # linux/capability.h: three pairs of words
