@@ -132,58 +132,71 @@ def test_only_who_opens_it_imports_the_cipher(spec):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_qemu_reads_what_we_wrote_and_we_what_it_wrote(keep, tmp_path):
+def test_qemu_reads_what_we_wrote_and_we_what_it_wrote(spec, keep, tmp_path):
     """LUKS has the same sectors, behind a header that hides their key."""
-    for tool in ("qemu-img", "qemu-io"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed (Debian: qemu-utils)")
-    luks, raw, key = tmp_path / "luks.img", tmp_path / "a.img", tmp_path / "key"
-    (tmp_path / "word").write_text("word")
-    secret = ["--object", f"secret,id=s,file={tmp_path}/word"]
-    kind = "key-secret=s,cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,iter-time=1"
-    create = ["qemu-img", "create", "-q", "-f", "luks", *secret, "-o", kind, luks, "1M"]
-    subprocess.run(create, check=True)
+    if shutil.which("qemu-io") is None:
+        pytest.skip("qemu-io is not installed (Debian: qemu-utils)")
+    luks, raw, word = tmp_path / "luks.img", tmp_path / "a.img", tmp_path / "word"
+    word.write_bytes(b"word")
 
     def qemu_io(command):
+        secret = ["--object", f"secret,id=s,file={word}"]
         options = f"driver=luks,file.filename={luks},key-secret=s"
         call = ["qemu-io", *secret, "--image-opts", options, "-c", command]
         said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
         assert "failed" not in said, said
 
+    header = luks_header(b"word", keep, tmp_path)
+    luks.write_bytes(header + raw.read_bytes())
     qemu_io("write -P 0x5a 64k 4k")
-    image = luks.read_bytes()
-    start = struct.unpack_from(">I", image, 104)[0] * 512
-    key.write_bytes(luks_key(image, b"word", keep, tmp_path))
-    raw.write_bytes(image[start:])
-    disk = opened(f"encrypt:key={key},child=(file:path={raw})", keep)
+    raw.write_bytes(luks.read_bytes()[len(header) :])
+    disk = opened(spec, keep)
     assert read(disk, 65536, 4096) == b"\x5a" * 4096
     disk.write(512 * 1025, memoryview(b"\x33" * 8192))
     disk.close()
-    luks.write_bytes(image[:start] + raw.read_bytes())
+    luks.write_bytes(header + raw.read_bytes())
     qemu_io("read -P 0x33 524800 8k")
     qemu_io("read -P 0x5a 64k 4k")
 
 
-def luks_key(image, word, keep, folder):
-    """The key of a LUKS1 image, from its first slot: 4000 stripes, encrypted with the pass word."""
-    size = struct.unpack_from(">I", image, 108)[0]
-    rounds, salt, first, stripes = struct.unpack_from(">I32sII", image, 212)
-    (folder / "slot.key").write_bytes(hashlib.pbkdf2_hmac("sha256", word, salt, rounds, size))
-    (folder / "slot.img").write_bytes(image[first * 512 : first * 512 + size * stripes])
-    spec = f"encrypt:key={folder}/slot.key,child=(file:path={folder}/slot.img,readonly)"
-    slot = opened(spec, keep)
-    split = read(slot, 0, size * stripes)
+STRIPES, ROUNDS, SLOT, PAYLOAD = 4000, 1000, 504, 8 + 8 * 504  # the last two in sectors
+
+
+def luks_header(word, keep, folder):
+    """All that stands before the data of a LUKS1 image whose key is KEY, open to the pass word."""
+    salt = bytes(range(32))
+    digest = hashlib.pbkdf2_hmac("sha256", KEY, salt, ROUNDS, 20)
+    names = (b"aes", b"xts-plain64", b"sha256")
+    start = struct.pack(">6sH32s32s32sII", b"LUKS\xba\xbe", 1, *names, PAYLOAD, len(KEY))
+    start += struct.pack(
+        ">20s32sI40s", digest, salt, ROUNDS, b"01234567-89ab-cdef-0123-456789abcdef"
+    )
+    for slot in range(8):
+        state = 0xDEAD if slot else 0xAC71F3
+        start += struct.pack(">II32sII", state, ROUNDS, salt, 8 + slot * SLOT, STRIPES)
+    (folder / "slot.key").write_bytes(hashlib.pbkdf2_hmac("sha256", word, salt, ROUNDS, len(KEY)))
+    (folder / "slot.img").write_bytes(bytes(STRIPES * len(KEY)))
+    slot = opened(f"encrypt:key={folder}/slot.key,child=(file:path={folder}/slot.img)", keep)
+    slot.write(0, memoryview(split(KEY)))
     slot.close()
-    found = bytes(size)
-    for stripe in range(stripes):
-        found = _xor(found, split[stripe * size : (stripe + 1) * size])
-        if stripe < stripes - 1:
-            found = b"".join(
-                hashlib.sha256(struct.pack(">I", i // 32) + found[i : i + 32]).digest()
-                for i in range(0, size, 32)
-            )
-    return found
+    return (start.ljust(8 * 512, b"\0") + (folder / "slot.img").read_bytes()).ljust(
+        PAYLOAD * 512, b"\0"
+    )
 
 
-def _xor(one, other):
+def split(key):
+    """A key in as many stripes as it takes to read it: LUKS' anti-forensic splitter."""
+    stripes, state = [], bytes(len(key))
+    chance = random.Random(9)
+    for _ in range(STRIPES - 1):
+        stripes.append(chance.randbytes(len(key)))
+        mixed = xor(state, stripes[-1])
+        state = b"".join(
+            hashlib.sha256(struct.pack(">I", at // 32) + mixed[at : at + 32]).digest()
+            for at in range(0, len(key), 32)
+        )
+    return b"".join([*stripes, xor(state, key)])
+
+
+def xor(one, other):
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
