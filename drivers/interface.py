@@ -200,6 +200,58 @@ class EntropyDriver(Driver, Protocol):
         """Fill `into` with bytes never given out before."""
 
 
+class Portioned(Protocol):
+    """What a source of entropy may have besides: the most that it gives in one call, in bytes. The
+    guest is given no more at once and asks again; without it a call may ask for 64 KiB.
+    """
+
+    portion: int
+
+
+class ClockDriver(Driver, Protocol):
+    """What time it is; the guest's own corrections are kept elsewhere."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC without leap seconds. The guest's processor waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtioQueue:
+    """A virtqueue: how many descriptors it has at most, a power of two up to 1024, and how many
+    bytes at the start of each request, up to 256, are kept as the guest first showed them, also
+    when it has changed them until a request is executed again.
+    """
+
+    size: int = 128
+    header: int = 0
+
+
+class VirtioDevice(Driver, Protocol):
+    """A device of a kind that nobody here knows: what its guest finds, and what it does. It speaks
+    when it is spoken to: each request is answered at once, and there is no input without one.
+
+    What it is must be known after `begin` and be the same for every incarnation. What the guest
+    writes into the configuration space is lost. What must outlive this process belongs into `Keep`.
+    """
+
+    device_id: int  # virtio 1.2, section 5; not 0
+    features: int  # of bits 0 to 23 and 42 to 63; the others belong to the transport
+    config: bytes  # the configuration space, at most 3840 bytes
+    queues: tuple[VirtioQueue, ...]  # 1 to 16, with 1024 descriptors together
+
+    def handle(self, queue: int, readable: memoryview, writable: memoryview) -> int:
+        """Execute a request: the guest wrote `readable`, header included, and gets as many bytes
+        of `writable`, zeros at first, as are returned. Both are only lent. MediumError or
+        UnsupportedError fail it: it then gets nothing, or what `failure` says.
+        """
+
+
+class Failing(Protocol):
+    """What a `VirtioDevice` may have besides, if its requests end with a status."""
+
+    failure: bytes  # what then stands at the very end of what is writable, behind zeros
+
+
 class NetDriver(Driver, Protocol):
     """A port of an Ethernet. Frames are whole but for the checksum at their end, 14 to 65550 bytes.
     A network may lose frames, and then does: nothing here waits for anybody.
@@ -220,18 +272,3 @@ class NetDriver(Driver, Protocol):
         """Hand over what arrives, in batches, and tell that `link` has changed. Both may be called
         on any thread, each on one at a time, and come back at once.
         """
-
-
-class Portioned(Protocol):
-    """What a source of entropy may have besides: the most that it gives in one call, in bytes. The
-    guest is given no more at once and asks again; without it a call may ask for 64 KiB.
-    """
-
-    portion: int
-
-
-class ClockDriver(Driver, Protocol):
-    """What time it is; the guest's own corrections are kept elsewhere."""
-
-    def now(self) -> float:
-        """Seconds since 1970, UTC without leap seconds. The guest's processor waits for it."""

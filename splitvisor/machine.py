@@ -28,6 +28,7 @@ MAX_SLICE = 10_000_000_000  # nanoseconds, and the longest period: who waits lon
 MAX_OUTAGE = 86_400_000_000_000  # nanoseconds: a day
 MAX_PCPUS = 1024  # more than any host has, and a typing error
 BALLOON = "balloon0"  # the name of the balloon of a guest that has one
+CLOCK = "rtc0"  # and of its real-time clock
 MAX_VCPUS = 255  # local APIC ids are a byte, and 0xff addresses all of them
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
@@ -48,12 +49,14 @@ class Model(StrEnum):
     CONSOLE = "console"
     ENTROPY = "entropy"
     UART = "uart"
+    RTC = "rtc"
+    VIRTIO = "virtio"
     NET = "net"
 
     @property
     def driver_kind(self) -> str:
         """The kind of driver behind the model: a UART is fed by console drivers."""
-        return "console" if self is Model.UART else self.value
+        return {Model.UART: "console", Model.RTC: "clock"}.get(self, self.value)
 
 
 class Irqchip(StrEnum):

@@ -29,7 +29,11 @@
     console = "log:path=web.log"          # default: terminal; false: none
     com1 = false                          # default: terminal
     entropy = "system"                    # default: system
+    clock = "system"                      # a PC's real-time clock; default: false
     disks = ["file:path=disk.img"]        # default: none
+    nets = ["switch:name=lan"]            # network cards; default: none
+    devices = ["calculator"]              # virtio devices of other kinds, by drivers that you
+                                          # installed; default: none
     outage = "hold"                       # or "pause after 500ms", "error after 2s": when a device
                                           # was not served for so long (0s if left out)
 
@@ -72,13 +76,20 @@ _SCHEDULER_KEYS = ("policy", "slice", "pcpus")
 _SCHEDULE_KEYS = ("weight", "cap", "budget", "period", "affinity")
 _GUEST_KEYS = (
     *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom", "irqchip", "schedule"),
-    *("balloon", "console", "com1", "entropy", "disks", "outage"),
+    *("balloon", "console", "com1", "entropy", "clock", "disks", "nets", "devices", "outage"),
 )
-# Key, name and model of the devices that every guest has unless it is told not to, and the spec.
+# Key, name and model of the devices that a guest has once at most, and the spec unless it is told.
 _STANDARD = (
     ("console", "hvc0", m.Model.CONSOLE, "terminal"),
     ("com1", "com1", m.Model.UART, "terminal"),
     ("entropy", "rng0", m.Model.ENTROPY, "system"),
+    ("clock", m.CLOCK, m.Model.RTC, False),
+)
+# Key, first part of the names, and model of the devices of which there may be several.
+_LISTED = (
+    ("disks", "disk", m.Model.BLOCK),
+    ("nets", "net", m.Model.NET),
+    ("devices", "device", m.Model.VIRTIO),
 )
 _TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list"}
 
@@ -246,9 +257,11 @@ class _Reader:
             value = table.get(setting, usual)
             if value is not False:
                 yield self.device(f"{key}.{setting}", name, model, value, usual_outage)
-        disks = self.typed(f"{key}.disks", table.get("disks", []), list)
-        for i, value in enumerate(disks):
-            yield self.device(f"{key}.disks[{i}]", f"disk{i}", m.Model.BLOCK, value, usual_outage)
+        for setting, name, model in _LISTED:
+            values = self.typed(f"{key}.{setting}", table.get(setting, []), list)
+            for i, value in enumerate(values):
+                where = f"{key}.{setting}[{i}]"
+                yield self.device(where, f"{name}{i}", model, value, usual_outage)
 
     def device(
         self, key: str, name: str, model: m.Model, value: Any, outage: m.OutagePolicy

@@ -10,6 +10,7 @@ from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
 from service_os.models.net import NetModel
+from service_os.models.raw import RawModel
 from service_os.models.rtc import RtcModel
 from service_os.models.uart import UartModel
 
@@ -38,6 +39,7 @@ MODELS = {
     ),
     "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
     "rtc": Model("clock", evented=RtcModel),
+    "virtio": Model("virtio", immediate=RawModel),
     "net": Model("net", framed=NetModel),
 }
 

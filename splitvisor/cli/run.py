@@ -14,12 +14,14 @@ from splitvisor.cli.launch import launch, note
 from splitvisor.cli.narrate import describe, is_stall, matters
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import (
+    CLOCK,
     DEFAULT_SERVICE,
     NAME_LIMIT,
     CpuChoice,
     Device,
     Guest,
     Machine,
+    Model,
     OnReset,
     ServiceSettings,
     standard_devices,
@@ -85,6 +87,21 @@ class _RunCommand(click.Command):
     "--entropy", default="system", show_default=True, metavar="SPEC", help="The source of entropy."
 )
 @click.option(
+    "--net",
+    "nets",
+    multiple=True,
+    metavar="SPEC",
+    help="A network card, such as 'user' or 'tap:ifname=tap0'; may be repeated.",
+)
+@click.option("--clock", metavar="SPEC", help="A PC's real-time clock, such as 'system'.")
+@click.option(
+    "--device",
+    "others",
+    multiple=True,
+    metavar="SPEC",
+    help="A virtio device of another kind, by a driver that you installed; may be repeated.",
+)
+@click.option(
     "--memory", default="64M", show_default=True, metavar="SIZE", help="RAM, such as 64M or 1G."
 )
 @click.option("--vcpus", default=1, show_default=True, metavar="N", help="Virtual processors.")
@@ -130,6 +147,9 @@ def run(
     console: str,
     serial: str,
     entropy: str,
+    nets: tuple[str, ...],
+    clock: str | None,
+    others: tuple[str, ...],
     memory: str,
     vcpus: int,
     cpu: str,
@@ -151,7 +171,7 @@ def run(
     policy = parse_outage(outage)
     devices = (
         dataclasses.replace(device, inline_payload=inline, outage=policy)
-        for device in _devices(console, serial, entropy, disks)
+        for device in _devices(console, serial, entropy, clock, disks, nets, others)
     )
     guest = Guest(
         name=name_of(image) if name is None else name,
@@ -194,6 +214,20 @@ def name_of(image: Path) -> str:
     return plain[: NAME_LIMIT - 3] or "guest"  # room for the number of a second machine
 
 
-def _devices(console: str, serial: str, entropy: str, disks: tuple[str, ...]) -> Iterator[Device]:
+def _devices(
+    console: str,
+    serial: str,
+    entropy: str,
+    clock: str | None,
+    disks: tuple[str, ...],
+    nets: tuple[str, ...],
+    others: tuple[str, ...],
+) -> Iterator[Device]:
     for device in standard_devices(console, serial, disks):
         yield dataclasses.replace(device, spec=entropy) if device.name == "rng0" else device
+    if clock is not None:
+        yield Device(CLOCK, Model.RTC, clock)
+    for i, spec in enumerate(nets):
+        yield Device(f"net{i}", Model.NET, spec)
+    for i, spec in enumerate(others):
+        yield Device(f"device{i}", Model.VIRTIO, spec)

@@ -22,6 +22,9 @@ SLEEP_S5 = S5_TYPE << 2 | 1 << 5
 RESET_PORT = 0x64  # the keyboard controller's pulse, which every PC has
 RESET_VALUE = 0xFE
 
+CLOCK_PORT = 0x70
+CLOCK_PORTS = 2
+
 _ALIGN = 64
 _RSDP_SIZE = 36
 _FADT_SIZE = 276
@@ -50,16 +53,20 @@ class Tables:
 
 
 def tables(
-    base: int, vcpus: int, virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]]
+    base: int,
+    vcpus: int,
+    virtio: Sequence[tuple[int, int]],
+    serial: Sequence[tuple[int, int]],
+    clock: bool = False,
 ) -> Tables:
     """All tables for a guest, to stand at `base`; devices are (base or port, irq)."""
-    processors, devices = madt(vcpus), dsdt(virtio, serial)
+    processors, devices = madt(vcpus), dsdt(virtio, serial, clock)
     xsdt_address = base + _aligned(_RSDP_SIZE)
     madt_address = xsdt_address + _aligned(_HEADER.size + 2 * 8)
     dsdt_address = madt_address + _aligned(len(processors))
     fadt_address = dsdt_address + _aligned(len(devices))
     xsdt = _table(b"XSDT", 1, struct.pack("<QQ", fadt_address, madt_address))
-    parts = (_rsdp(xsdt_address), xsdt, processors, devices, fadt(dsdt_address))
+    parts = (_rsdp(xsdt_address), xsdt, processors, devices, fadt(dsdt_address, clock))
     data = b"".join(part.ljust(_aligned(len(part)), b"\0") for part in parts)
     assert len(data) <= layout.ACPI_SIZE
     return Tables(data, base)
@@ -72,11 +79,12 @@ def madt(vcpus: int) -> bytes:
     return _table(b"APIC", 5, struct.pack("<II", layout.LOCAL_APIC, 0) + local + io_apic)
 
 
-def fadt(dsdt_address: int) -> bytes:
-    """Hardware-reduced, with the sleep and reset registers (5.2.9)."""
+def fadt(dsdt_address: int, clock: bool = False) -> bytes:
+    """Hardware-reduced, with the sleep and reset registers (5.2.9), with or without CMOS clock."""
     body = bytearray(_FADT_SIZE)
     flags = _WBINVD | _NO_POWER_BUTTON | _NO_SLEEP_BUTTON | _RESET_REGISTER | _HW_REDUCED
-    struct.pack_into("<H", body, 109, _LEGACY_DEVICES | _NO_VGA | _NO_CMOS)
+    no_cmos = 0 if clock else _NO_CMOS
+    struct.pack_into("<H", body, 109, _LEGACY_DEVICES | _NO_VGA | no_cmos)
     struct.pack_into("<I", body, 112, flags)
     body[116:128] = _port_register(RESET_PORT)
     body[128] = RESET_VALUE
@@ -87,8 +95,10 @@ def fadt(dsdt_address: int) -> bytes:
     return _table(b"FACP", 6, bytes(body[_HEADER.size :]))
 
 
-def dsdt(virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]]) -> bytes:
-    """The devices, and what to write for S5 (5.2.11.1)."""
+def dsdt(
+    virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]], clock: bool = False
+) -> bytes:
+    """The devices, and what to write for S5 (5.2.11.1). The clock has no interrupt to tell of."""
     devices = [
         aml.device(
             f"VR{i:02X}",
@@ -111,6 +121,9 @@ def dsdt(virtio: Sequence[tuple[int, int]], serial: Sequence[tuple[int, int]]) -
         )
         for i, (port, irq) in enumerate(serial, start=1)
     ]
+    if clock:
+        ports = aml.name("_CRS", aml.resources(aml.io_range(CLOCK_PORT, CLOCK_PORTS)))
+        devices.append(aml.device("RTC0", aml.name("_HID", aml.eisa_id("PNP0B00")), ports))
     s5 = aml.package(*(aml.integer(value) for value in (S5_TYPE, 0, 0, 0)))
     return _table(b"DSDT", 2, aml.scope("_SB", *devices) + aml.name("_S5", s5))
 

@@ -21,6 +21,7 @@ CHUNK = 2 << 20  # what the contract allows in one message
 # First port and global system interrupt of the PC's serial ports, in order.
 SERIAL_PORTS = ((0x3F8, 4), (0x2F8, 3))
 SERIAL_PORT_COUNT = 8
+CLOCK_IRQ = 8
 
 _CPUS = {
     CpuChoice.AUTO: core.CPU_AUTO,
@@ -59,10 +60,11 @@ def build(guest: Guest) -> BuiltGuest:
     rom = _read_rom(guest)
     devices = place_devices(guest)
     virtio = [(d.virtio.base, d.virtio.irq) for d in devices if d.HasField("virtio")]
-    serial = [(d.ports.base, d.ports.irq) for d in devices if d.HasField("ports")]
+    serial = [(d.ports.base, d.ports.irq) for d in devices if d.model == Model.UART]
+    clock = any(d.model == Model.RTC for d in devices)
     line = command_line(guest.name, guest.arguments, virtio)
     entries = layout.memory_map(guest.memory, len(rom))
-    tables = acpi.tables(layout.ACPI_BASE, guest.vcpus, virtio, serial)
+    tables = acpi.tables(layout.ACPI_BASE, guest.vcpus, virtio, serial, clock)
     pieces: list[tuple[int, bytes | memoryview]] = [
         *((segment.extent.base, segment.data) for segment in image.segments),
         (layout.START_INFO, pvh.start_info(len(entries), tables.rsdp)),
@@ -109,7 +111,7 @@ def place_devices(guest: Guest) -> list[core.DeviceConfig]:
         base = layout.VIRTIO_BASE + index * layout.VIRTIO_STRIDE
         config.virtio.CopyFrom(core.VirtioMmio(base=base, irq=irq))
 
-    placed = []
+    placed: list[core.DeviceConfig] = []
     for device in guest.devices:
         config = core.DeviceConfig(
             name=device.name,
@@ -124,6 +126,12 @@ def place_devices(guest: Guest) -> list[core.DeviceConfig]:
                 _no_place(guest, device.name, f"a guest has at most {len(SERIAL_PORTS)} UARTs")
             base, irq = ports
             config.ports.CopyFrom(core.PortRange(base=base, count=SERIAL_PORT_COUNT, irq=irq))
+        elif device.model is Model.RTC:
+            if any(other.model == Model.RTC for other in placed):
+                _no_place(guest, device.name, "a guest has at most 1 clock")
+            config.ports.CopyFrom(
+                core.PortRange(base=acpi.CLOCK_PORT, count=acpi.CLOCK_PORTS, irq=CLOCK_IRQ)
+            )
         else:
             place_virtio(config)
         placed.append(config)

@@ -122,6 +122,49 @@ def test_a_full_machine_file():
     )
 
 
+def test_a_clock_and_devices_of_other_kinds(lent):
+    lent({"virtio.abacus": "abacus:Abacus"}, "abacus", ABACUS)
+    text = """
+    [guests.web]
+    image = "web.elf"
+    console = false
+    com1 = false
+    entropy = false
+    clock = "frozen:at=2030-01-01"
+    devices = ["abacus", { driver = "abacus", beads = 10, name = "large" }]
+    """
+    (guest,) = parse(HERE, text).guests
+    assert guest.devices == (
+        Device("rtc0", Model.RTC, "frozen:at=2030-01-01"),
+        Device("device0", Model.VIRTIO, "abacus"),
+        Device("large", Model.VIRTIO, "abacus:beads=10"),
+    )
+
+
+ABACUS = """
+from dataclasses import dataclass
+class Abacus:
+    @dataclass(frozen=True)
+    class Options:
+        beads: int = 5
+"""
+
+
+@pytest.fixture
+def lent(tmp_path, monkeypatch):
+    """A function that has drivers found in this process, and their module."""
+
+    def lend(points, name, text):
+        info = tmp_path / f"{name}-1.dist-info"
+        info.mkdir()
+        lines = [f"{point} = {value}" for point, value in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[splitvisor.drivers]", *lines]))
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return lend
+
+
 def test_the_shortest_machine_file_is_named_after_itself():
     machine = parse(HERE, '[guests.a]\nimage = "a.elf"')
     assert (machine.name, machine.services) == ("lab", ("service",))

@@ -57,6 +57,13 @@ def test_every_vcpu_has_its_local_apic():
     assert struct.unpack_from("<BBBBII", entries, 24) == (1, 12, 0, 0, layout.IO_APIC, 0)
 
 
+@pytest.mark.parametrize("clock", [False, True])
+def test_a_clock_is_told_of_where_there_is_one(clock):
+    found = walk(acpi.tables(BASE, 1, [], SERIAL, clock))
+    assert struct.unpack_from("<H", found["FACP"], 109)[0] >> 5 & 1 == (not clock)
+    assert (b"RTC0" in found["DSDT"]) == clock
+
+
 def disassembled(folder, tables):
     for signature, table in walk(tables).items():
         (folder / f"{signature}.aml").write_bytes(table)

@@ -146,6 +146,18 @@ def test_two_uarts_fit_and_a_third_does_not(make):
         make(devices=uarts)
 
 
+def test_one_clock_fits_and_it_is_no_serial_port(make):
+    clocks = tuple(Device(f"rtc{i}", Model.RTC, "system") for i in range(2))
+    uart = Device("com1", Model.UART, "terminal")
+    built = make(devices=(clocks[0], uart))
+    ports = [(d.ports.base, d.ports.count, d.ports.irq) for d in built.config.devices]
+    assert ports == [(0x70, 2, 8), (0x3F8, 8, 4)]
+    tables = contents(built, layout.ACPI_BASE, layout.ACPI_SIZE)
+    assert (tables.count(b"COM1"), tables.count(b"RTC0")) == (1, 1)
+    with pytest.raises(UserError, match="no place for device rtc1: a guest has at most 1 clock"):
+        make(devices=clocks)
+
+
 @given(st.lists(st.sampled_from([Model.BLOCK, Model.ENTROPY, Model.CONSOLE]), max_size=18))
 def test_places_are_unique(tmp_path_factory, models):
     devices = tuple(Device(f"d{i}", model, "x") for i, model in enumerate(models))

@@ -1,0 +1,88 @@
+"""The real-time clock under a guest that reads it as Linux does, while its service OS dies."""
+
+import datetime
+import re
+import time
+
+import pytest
+
+LINE = re.compile(r"rtc: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) day (\d)")
+
+
+def moments(text):
+    """What the guest has read so far, and the days of the week."""
+    return [
+        (datetime.datetime.fromisoformat(found[1]).replace(tzinfo=datetime.UTC), int(found[2]))
+        for found in LINE.finditer(text)
+    ]
+
+
+def test_a_guest_reads_the_hosts_time_and_goes_on_after_a_death(splitvisor, guest, cpu, tmp_path):
+    log = tmp_path / "log"
+    words = ("--cpu", cpu, "--console", f"log:path={log}", "--serial", "null", "-v")
+    before = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    with splitvisor.start(
+        "run", guest("rtc"), *words, "--clock", "system", "--", "reads=1000000"
+    ) as process:
+        lines = wait_for(log, 1)
+        assert splitvisor("service", "kill")[::2] == (0, "")
+        process.until("has done what was in flight")
+        wait_for(log, lines + 10)
+        process.signal(2)
+        assert process.end()[0] == 130
+    text = log.read_text()
+    found = moments(text)
+    assert "FAIL" not in text
+    assert len(found) == text.count("\n")
+    assert before <= found[0][0] <= found[-1][0] <= datetime.datetime.now(datetime.UTC)
+    assert all(day == moment.isoweekday() % 7 + 1 for moment, day in found)
+
+
+def test_a_clock_that_was_set_stays_set_and_ticks_on(splitvisor, guest, cpu, tmp_path):
+    log = tmp_path / "log"
+    words = ("--cpu", cpu, "--console", f"log:path={log}", "--serial", "null", "-v")
+    clock = ("--clock", "skewed:by=-3600s,rate=20")
+    with splitvisor.start(
+        "run", guest("rtc"), *words, *clock, "--", "reads=1000000", "set=1"
+    ) as process:
+        lines = wait_for(log, 1)
+        assert splitvisor("service", "kill")[::2] == (0, "")
+        process.until("has done what was in flight")
+        wait_for(log, lines + 10)
+        process.signal(2)
+        assert process.end()[0] == 130
+    text = log.read_text()
+    assert "FAIL" not in text
+    set_to = datetime.datetime(1999, 12, 31, 23, 59, 50, tzinfo=datetime.UTC)
+    first, last = moments(text)[0][0], moments(text)[-1][0]
+    assert set_to <= first < last < set_to + datetime.timedelta(hours=1)
+
+
+def wait_for(log, lines):
+    """Wait until the guest has printed so many lines; how many there are."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = log.read_text().count("\n") if log.exists() else 0
+        if found >= lines:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{found} lines in {log}, not {lines}")
+
+
+def test_a_guest_has_no_clock_unless_it_is_given_one(splitvisor, guest):
+    status, output, _ = splitvisor("run", guest("rtc"), "--cpu", "emulated")
+    assert (status, output) == (1, "rtc: FAIL no clock\n")
+
+
+@pytest.mark.parametrize(
+    ("clock", "problem"),
+    [
+        ("sundial", "no clock driver 'sundial' (known: frozen, skewed, system)"),
+        ("frozen:at=noon", "'noon' is no time such as 2030-01-01T00:00:00"),
+    ],
+)
+def test_what_is_no_clock_is_said_in_one_line(splitvisor, guest, clock, problem):
+    status, output, errors = splitvisor("run", guest("rtc"), "--clock", clock)
+    assert (status, output) == (2, "")
+    assert problem in errors
+    assert errors.count("\n") == 1
