@@ -106,7 +106,8 @@ def _size(text: str) -> int:
     return int(match[1]) << _SHIFT[match[2].upper()]
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Of a time such as 5ms; ValueError if it is none."""
     match = _SECONDS.fullmatch(text)
     if match is None:
         raise ValueError(text)
@@ -114,7 +115,7 @@ def _seconds(text: str) -> float:
 
 
 def _shift(text: str) -> float:
-    return -_seconds(text[1:]) if text.startswith("-") else _seconds(text)
+    return -seconds(text[1:]) if text.startswith("-") else seconds(text)
 
 
 _EXAMPLES = {
@@ -130,6 +131,6 @@ _READERS: dict[Any, Callable[[str], Any]] = {
     int: lambda text: int(text, 0),
     float: float,
     Size: _size,
-    Seconds: _seconds,
+    Seconds: seconds,
     Shift: _shift,
 }
