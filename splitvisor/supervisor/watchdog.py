@@ -159,10 +159,7 @@ def _wait(before: Thread | None, after: Thread, elapsed: int) -> int:
 
 
 class Watchdog:
-    """The stalls of one incarnation's devices; `what` is the kind of stall, if it is a special one.
-
-    Each device can have one of each kind.
-    """
+    """The stalls of one incarnation's devices; a device can have one of each kind, `what`."""
 
     def __init__(self) -> None:
         self._stalls: dict[tuple[str, str], Stall] = {}
