@@ -124,7 +124,7 @@ async def test_patience_ends_with_sigkill(start):
 
 
 async def test_one_that_is_stopped_is_not_waited_for(start):
-    child = start(SAY_READY + WAIT)
+    child = start("import signal; signal.signal(15, lambda *_: exit(3))\n" + SAY_READY + WAIT)
     await child.ready(20)
     child.stop()
     with trio.fail_after(60):
