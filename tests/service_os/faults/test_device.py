@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from protos import faults_pb2 as faults
 from protos.io_pb2 import Request
 
+DISCARD = 11
 OPENED, ATTACHED, ANSWERED = "opened", "attached", "completions"
 WHOLE_LIFE = [OPENED, ATTACHED, ANSWERED]
 
@@ -270,6 +272,22 @@ def test_a_poisoned_sector_kills_whoever_touches_it(subject, disk):
         stream.submit(*disk.batch(first))
         stream.completions()
     stream.submit(*disk.batch(4))
+    assert stream.refusal()[0] is grpc.StatusCode.UNAVAILABLE
+    assert subject.incarnation.process.wait(60) == -signal.SIGKILL
+
+
+def test_a_poisoned_sector_kills_whoever_gives_it_up(subject, disk):
+    subject.arm(action=faults.KILL, point=faults.AFTER_REPLY, sector=5, only_sector=True)
+    stream = subject.incarnation.attach(disk.model, disk.spec)
+    stream.next()
+    for segments in ([(0, 5), (6, 4)], [(9, 1), (4, 2)]):
+        header = struct.pack("<IIQ", DISCARD, 0, 5)
+        payload = b"".join(struct.pack("<QII", *segment, 0) for segment in segments)
+        size = len(payload)
+        stream.submit(
+            Request(header=header, readable=size, writable=1, inlined=True, payload=payload)
+        )
+        stream.completions()
     assert stream.refusal()[0] is grpc.StatusCode.UNAVAILABLE
     assert subject.incarnation.process.wait(60) == -signal.SIGKILL
 
