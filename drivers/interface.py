@@ -19,6 +19,10 @@ What a driver may have besides, each explained where it is defined: `begin` (Beg
 (Patient), `claims` (Claiming); a disk also `content` (Identified) and `abilities` (Discarding,
 Zeroing), `block_size` (Blocky).
 
+Methods may be `async def`, all but the constructor and `start`; what they await is trio's. They run
+on a thread that all such drivers share, and are waited for like others. When nobody waits for the
+device any more they are cancelled, but for `close`, which has two seconds.
+
 A driver may stand on others: a field of `Options` whose type is `Child`, or a tuple of them, is
 given as `child=(file:path=a.img)` and opened by the driver itself. See drivers/filter.py.
 """

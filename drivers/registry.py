@@ -3,7 +3,7 @@
 The drivers that come with splitvisor stand there beside anyone else's; none is special.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from drivers.installed import entry_points, load
 from drivers.interface import Child, Claim, DriverError, Keep, SpecError
 from drivers.options import fill, nearest
 from drivers.spec import parse
+
+Adapt = Callable[[Any], Any]
 
 GROUP = "splitvisor.drivers"
 MAX_DEPTH = 16  # of a stack
@@ -51,32 +53,38 @@ def content(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> str:
     return _content(*_prepare(kind, spec_text, keep))
 
 
-def make(kind: str, spec_text: str, keep: Keep) -> Any:
-    """An open driver; SpecError if the text is wrong, another DriverError if it cannot open."""
-    driver, options = _prepare(kind, spec_text, keep)
-    return driver(options)
+def make(kind: str, spec_text: str, keep: Keep, adapt: Adapt = lambda opened: opened) -> Any:
+    """An open driver; SpecError if the text is wrong, another DriverError if it cannot open. What
+    `adapt` makes of each driver of a stack is what those above it, and the caller, are given.
+    """
+    driver, options = _prepare(kind, spec_text, keep, adapt)
+    return adapt(driver(options))
 
 
-def _prepare(kind: str, spec_text: str, keep: Keep, depth: int = 0) -> tuple[type[Any], Any]:
+def _prepare(
+    kind: str, spec_text: str, keep: Keep, adapt: Adapt = lambda opened: opened, depth: int = 0
+) -> tuple[type[Any], Any]:
     if depth == MAX_DEPTH:
         raise SpecError(f"a stack of more than {MAX_DEPTH} drivers: take some away")
     spec = parse(spec_text)
     driver = find(kind, spec.driver)
-    adopt = partial(_adopt, kind, keep, depth + 1)
+    adopt = partial(_adopt, kind, keep, adapt, depth + 1)
     return driver, fill(driver.Options, spec.options, f"{kind} driver {spec.driver!r}", keep, adopt)
 
 
-def _adopt(kind: str, keep: Keep, depth: int, name: str, who: str, spec_text: str) -> Child:
+def _adopt(
+    kind: str, keep: Keep, adapt: Adapt, depth: int, name: str, who: str, spec_text: str
+) -> Child:
     """What an option names that is a driver itself. A stack has one place to keep things, so that a
     driver finds its own again wherever it stands.
     """
     try:
-        driver, options = _prepare(kind, spec_text, keep, depth)
+        driver, options = _prepare(kind, spec_text, keep, adapt, depth)
     except SpecError as error:
         raise SpecError(f"{who}: option {name!r}: {error}") from None
     return Child(
         spec_text,
-        lambda: driver(options),
+        lambda: adapt(driver(options)),
         partial(_claims, driver, options),
         partial(_content, driver, options),
     )

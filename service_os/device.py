@@ -18,6 +18,7 @@ from drivers.interface import PATIENCE, DriverError, Keep, MediumError, SpecErro
 from drivers.registry import make
 from protos.io_pb2 import Attach, Attached, CoreMessage, Opened, ServiceMessage
 from service_os import evented, framed, immediate
+from service_os.asynchronous import Calls
 from service_os.grants import Refused, Windows
 from service_os.models.base import BadMessage, Evented, Framed, Immediate, QueueShape, Shape
 from service_os.models.catalog import MODELS, unknown_model
@@ -47,6 +48,7 @@ class Device:
         self._windows = windows
         self._run_dir = run_dir
         self._begun = self._taken_over = False
+        self._calls = Calls()
 
     def serve(self, messages: Iterator[CoreMessage]) -> Generator[ServiceMessage, None, None]:
         """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
@@ -84,6 +86,10 @@ class Device:
             self._close(driver)
         yield from rest
 
+    def given_up(self) -> None:
+        """The stream has ended, in whatever way: what a driver still awaits for it is in vain."""
+        self._calls.cancel()
+
     def _session(self, model: Evented, driver: Any, window: Window) -> evented.Session:
         epoch, rank = self._attach.epoch, self._model.rank
         return evented.Session(model, driver, window, name=self.name, epoch=epoch, rank=rank)
@@ -92,7 +98,8 @@ class Device:
         attach = self._attach
         name = f"{quote(attach.guest, safe='')}.{quote(attach.device, safe='')}"
         with _problems():
-            return make(self._model.kind, attach.spec, Keep(self._run_dir / f"keep.{name}"))
+            keep = Keep(self._run_dir / f"keep.{name}")
+            return make(self._model.kind, attach.spec, keep, self._calls.adapt)
 
     def _check_seen(self, driver: Any) -> bool:
         """Whether there is a guest that knows the device, and is to go on finding what it knows;

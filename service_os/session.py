@@ -47,7 +47,7 @@ class Sessions(DeviceIoServicer):
         attach = Attach()
         try:
             attach = next(request_iterator, CoreMessage()).attach
-            yield from self._serve(attach, request_iterator)
+            yield from self._serve(attach, request_iterator, context)
         except GeneratorExit:  # whoever iterates closes the stream: nobody listens any more
             raise
         except Problem as problem:
@@ -62,10 +62,13 @@ class Sessions(DeviceIoServicer):
             text = f"driver {driver}: {type(error).__name__}: {error}"
             context.abort(grpc.StatusCode.INTERNAL, " ".join(text.split()))
 
-    def _serve(self, attach: Attach, messages: Iterator[CoreMessage]) -> Iterator[ServiceMessage]:
+    def _serve(
+        self, attach: Attach, messages: Iterator[CoreMessage], context: grpc.ServicerContext
+    ) -> Iterator[ServiceMessage]:
         self._authenticate(attach)
         key = attach.guest, attach.device
         device = self._device(attach, self._windows, self._run_dir)
+        context.add_callback(device.given_up)
         try:
             yield from device.serve(self._entering(key, device, unfolded(messages)))
         finally:
