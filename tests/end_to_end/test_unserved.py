@@ -33,7 +33,7 @@ def start(bed, image, cpu, outage="hold", operations=0):
     """A storm on the image, and a guest beside it that never ends, on a disk of its own."""
     with (bed.folder / "other.img").open("wb") as other:
         other.truncate(4 << 20)
-    arguments = f"ops={operations or OPERATIONS[cpu]} seconds=0 seed=7 hz=1G entropy=200"
+    arguments = f"ops={operations or OPERATIONS[cpu]} seconds=0 seed=7 hz=1G entropy=200 errors=1"
     storm = Guest("storm", guest_image("storm"), arguments, [f"file:path={image}"], outage=outage)
     endless = guest_image("blockcheck"), "depth=4 passes=100000", ["file:path=other.img"]
     guests = [replace(guest, cpu=CpuChoice(cpu)) for guest in (storm, Guest("other", *endless))]
@@ -110,7 +110,7 @@ def test_its_guest_is_paused_until_it_is_served_again(bed, image, cpu):
 
 
 def test_its_requests_fail_until_it_is_served_again(bed, image, cpu):
-    machine = start(bed, image, cpu, outage="error after 1ms", operations=100_000_000)
+    machine = start(bed, image, cpu, outage="error after 5s", operations=100_000_000)
     elsewhere = lose(machine, image)
     machine.wait_until("it to fail", lambda: machine.device(DISK).failing or None, PATIENCE)
     machine.wait_for_requests(64, DISK)  # which failed
