@@ -11,11 +11,13 @@ elsewhere in a value are ordinary.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from drivers.interface import SpecError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_BELOW = re.compile(r"\(|[A-Za-z][A-Za-z0-9_-]*:.*=")
 _SPECIAL = re.compile(r'[\\",()]')
 
 
@@ -29,7 +31,7 @@ class Spec:
     def __str__(self) -> str:
         """A text that `parse` turns into an equal Spec, also when it is nested in another."""
         words = [
-            name if value is None else f"{name}={_SPECIAL.sub(_escaped, value)}"
+            name if value is None else f"{name}={_written(value)}"
             for name, value in self.options.items()
         ]
         return f"{self.driver}:{','.join(words)}" if words else self.driver
@@ -123,6 +125,16 @@ def _closing(text: str, start: int) -> int:
                 return at
         at += 1
     raise _error(text, start, "the parenthesis is not closed")
+
+
+def _written(value: str) -> str:
+    """In parentheses if it looks like a driver below, which then stays legible."""
+    if _BELOW.match(value):
+        nested = f"({value})"
+        with suppress(SpecError):
+            if _closing(nested, 0) == len(value) + 1:
+                return nested
+    return _SPECIAL.sub(_escaped, value)
 
 
 def _escaped(match: re.Match[str]) -> str:

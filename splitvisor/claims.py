@@ -12,7 +12,7 @@ own; here that place is only a name, since the directory may not be there yet.
 
 import os
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 from drivers import registry
@@ -26,19 +26,29 @@ _NOWHERE = Path("/nonexistent")
 def refuse_shared_files(machine: Machine) -> None:
     """UserError if two devices claim a file and one writes it; DriverError if a spec is wrong."""
     seen: dict[Hashable, list[tuple[str, Claim]]] = {}
+    for name, claim in claims_of(machine):
+        identity = _identity(claim.path)
+        if identity is None:
+            continue
+        others = seen.setdefault(identity, [])
+        for other, earlier in others:
+            if claim.exclusive or earlier.exclusive:
+                raise UserError(_clash(other, earlier, name, claim))
+        others.append((name, claim))
+
+
+def claims_of(machine: Machine) -> Iterator[tuple[str, Claim]]:
+    """What each device (guest/device) claims; DriverError if its spec is wrong."""
     for guest in machine.guests:
         for device in guest.devices:
-            name = f"{guest.name}/{device.name}"
-            keep = Keep(_NOWHERE / guest.name / device.name)
+            keep = keep_of(guest.name, device.name)
             for claim in registry.claims(device.model.driver_kind, device.spec, keep):
-                identity = _identity(claim.path)
-                if identity is None:
-                    continue
-                others = seen.setdefault(identity, [])
-                for other, earlier in others:
-                    if claim.exclusive or earlier.exclusive:
-                        raise UserError(_clash(other, earlier, name, claim))
-                others.append((name, claim))
+                yield f"{guest.name}/{device.name}", claim
+
+
+def keep_of(guest: str, device: str) -> Keep:
+    """A name for what a device keeps, where nothing is."""
+    return Keep(_NOWHERE / guest / device)
 
 
 def _identity(path: Path) -> Hashable | None:

@@ -25,6 +25,7 @@ from splitvisor.supervisor.run_directory import Running, running
 ANSWER = 5.0  # seconds for an answer that needs no waiting
 END = 60.0  # seconds for a machine to end; flushing disks may take long
 UPGRADE = 60.0  # seconds for a service OS to start, and for another to finish what it has
+SWAP = 60.0  # seconds for a driver to open, and for another to finish what it has
 SILENCE = 2.0  # seconds that a call may take before we say what it waits for
 
 
@@ -52,6 +53,18 @@ def split_name(text: str) -> tuple[str, str]:
     if slash and not part:
         raise UserError(f"{text!r} has no name behind the slash: give one, or leave the slash out")
     return machine, part
+
+
+def split_device(text: str) -> tuple[str, str]:
+    """[MACHINE/]GUEST/DEVICE into the machine, empty if left out, and guest/device.
+
+    UserError for anything else.
+    """
+    parts = text.split("/")
+    machine, guest, device = ["", *parts] if len(parts) == 2 else [*parts, "", ""][:3]
+    if len(parts) > 3 or not guest or not device:
+        raise UserError(f"{text!r} names no device: write GUEST/DEVICE, or MACHINE/GUEST/DEVICE")
+    return machine, f"{guest}/{device}"
 
 
 def status(machine: Running) -> operator.MachineStatus:
@@ -106,6 +119,13 @@ def upgrade_service(machine: Running, service: str) -> operator.UpgradeReply:
     request = operator.UpgradeRequest(name=service)
     waiting = f"machine {machine.name}: the new service OS starts, or the old one finishes its work"
     reply: operator.UpgradeReply = _ask(machine, "UpgradeService", request, UPGRADE, waiting)
+    return reply
+
+
+def swap_driver(machine: Running, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
+    """Have another driver serve a device; comes back when it does."""
+    waiting = f"machine {machine.name}: the new driver opens, or the old one finishes its work"
+    reply: operator.SwapDriverReply = _ask(machine, "SwapDriver", request, SWAP, waiting)
     return reply
 
 

@@ -17,6 +17,7 @@ import click
 from splitvisor.cli.balloon import balloon
 from splitvisor.cli.chaos import chaos
 from splitvisor.cli.demo import demo
+from splitvisor.cli.driver import driver
 from splitvisor.cli.events import events
 from splitvisor.cli.fault import fault
 from splitvisor.cli.overlay import overlay
@@ -69,6 +70,7 @@ def cli(context: click.Context, run_root: Path | None) -> None:
       splitvisor sched set /web --weight 512          give a guest twice the default share
       splitvisor service kill                         kill the drivers; the guests will not notice
       splitvisor service upgrade                      replace them by those installed now
+      splitvisor driver swap web/disk0 SPEC           or one of them by another
       splitvisor fault hang --device web/disk0        or have one misbehave
       splitvisor events                               what happens, as it happens
     """
@@ -77,7 +79,7 @@ def cli(context: click.Context, run_root: Path | None) -> None:
 
 for command in (
     *(run, up, ps, stop, sched, balloon, events, service, fault),
-    *(overlay, demo, chaos, simulate_schedule),
+    *(driver, overlay, demo, chaos, simulate_schedule),
 ):
     cli.add_command(command)
 

@@ -46,6 +46,8 @@ _SERVICE_WORDS: dict[int, str] = {
     operator.SERVICE_DEVICE_RELEASED: "device {e.device} is given back to it",
     operator.SERVICE_UPGRADE_BEGUN: "an upgrade begins",
     operator.SERVICE_UPGRADE_FAILED: "the upgrade failed: {e.text}",
+    operator.SERVICE_DRIVER_SWAPPED: "serves device {e.device} by another driver: {e.text}",
+    operator.SERVICE_DRIVER_SWAP_FAILED: "device {e.device} keeps its driver: {e.text}",
     operator.SERVICE_OUTAGE_POLICY: "device {e.device} waits for too long: {e.text}",
     operator.SERVICE_AWAITED: "is to close its devices, and is waited for: {e.text} at most",
     operator.SERVICE_SAID: "{e.text}",

@@ -8,7 +8,6 @@ import click
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render, render_service
-from splitvisor.errors import UserError
 from splitvisor.supervisor.run_directory import running
 
 
@@ -102,7 +101,7 @@ def upgrade(root: Path, target: str, as_json: bool) -> None:
 
 
 @service.command()
-@click.argument("target", metavar="[MACHINE]/GUEST/DEVICE")
+@click.argument("target", metavar="[MACHINE/]GUEST/DEVICE")
 @click.pass_obj
 def release(root: Path, target: str) -> None:
     """Take a device out of quarantine: its service OS serves it again.
@@ -113,11 +112,8 @@ def release(root: Path, target: str) -> None:
     \b
     Examples:
       splitvisor service release lab/web/disk0
-      splitvisor service release /web/disk0
+      splitvisor service release web/disk0
     """
-    machine, *rest = target.split("/")
-    if len(rest) != 2 or not all(rest):
-        raise UserError(f"{target!r} names no device: write MACHINE/GUEST/DEVICE, or /GUEST/DEVICE")
-    device = "/".join(rest)
+    machine, device = client.split_device(target)
     client.release_device(client.choose(root, machine), device)
     click.echo(f"{device} is given back to its service OS")

@@ -20,6 +20,8 @@ RETRY_DEADLINE = 30.0  # the core gives each of two steps 10
 RELEASE_PATIENCE = 5.0  # for what is in flight
 RELEASE_MARGIN = 5.0  # for the drivers to close on top of it, and for the answer
 LOOK_DEADLINE = 2.0
+SWAP_PATIENCE = 5.0  # for what is in flight
+SWAP_MARGIN = 40.0  # for a driver to open, another to close, and two to begin
 
 
 class Calls(Protocol):
@@ -42,6 +44,14 @@ class Calls(Protocol):
 
     async def retry(self, service: str, epoch: int, devices: Sequence[str]) -> core.RetryReply:
         """Have devices opened anew by the incarnation that serves."""
+
+    async def swap(self, service: str, device: str, spec: str, idle: bool) -> int:
+        """Have another driver serve a device, if `idle` only while its guest has no use for it;
+        for how many nanoseconds nobody did.
+        """
+
+    async def spec(self, device: str) -> str:
+        """Of the driver that a device has; empty if there is no such device."""
 
     async def pause(self, guest: str, why: str) -> None:
         """Stop a guest's vCPUs for a reason, until it is resumed for each reason."""
@@ -104,6 +114,19 @@ class CoreCalls:
         reply: core.RetryReply = await self._ask(self._stub.RetryDevices, request, RETRY_DEADLINE)
         return reply
 
+    async def swap(self, service: str, device: str, spec: str, idle: bool) -> int:
+        """See Calls."""
+        patience_ms = round(SWAP_PATIENCE * 1000)
+        request = core.SwapRequest(service=service, device=device, spec=spec, idle=idle)
+        request.patience_ms = patience_ms
+        reply = await self._ask(self._stub.SwapDriver, request, SWAP_PATIENCE + SWAP_MARGIN)
+        return int(reply.waited_us) * 1000
+
+    async def spec(self, device: str) -> str:
+        """See Calls."""
+        status = await self._device(device)
+        return status.spec if status else ""
+
     async def pause(self, guest: str, why: str) -> None:
         """See Calls."""
         reasons = self._paused.setdefault(guest, set())
@@ -119,16 +142,22 @@ class CoreCalls:
 
     async def stalled_ms(self, device: str) -> int:
         """See Calls; 0 if there is no such device."""
-        reply = await self._ask(self._stub.ListGuests, core.ListRequest(), LOOK_DEADLINE)
-        for guest in reply.guests:
-            for status in guest.devices:
-                if f"{guest.name}/{status.name}" == device:
-                    return int(status.stalled_ms)
-        return 0
+        status = await self._device(device)
+        return int(status.stalled_ms) if status else 0
 
     def pid(self) -> int:
         """See Calls."""
         return self._pid
+
+    async def _device(self, name: str) -> core.DeviceStatus | None:
+        reply: core.GuestList = await self._ask(
+            self._stub.ListGuests, core.ListRequest(), LOOK_DEADLINE
+        )
+        for guest in reply.guests:
+            for status in guest.devices:
+                if f"{guest.name}/{status.name}" == name:
+                    return status
+        return None
 
     async def _ask(self, method: Any, request: Any, deadline: float) -> Any:
         if not self._there.is_set():  # or the call would be made a turn later

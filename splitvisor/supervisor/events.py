@@ -179,6 +179,33 @@ class UpgradeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DriverSwapped:
+    """A device is served by another driver; `pause_ns` is for how long nobody served it."""
+
+    service: str
+    pid: int
+    epoch: int
+    device: str  # guest/device
+    old: str
+    new: str
+    pause_ns: int
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"{self.old} → {self.new} in {self.pause_ns / 1e6:.1f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverSwapFailed:
+    """It did not come to that: the device is served as before, unless `why` says otherwise."""
+
+    service: str
+    device: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutagePolicyActed:
     """An outage is too long for a device: `what` is done to it or to its guest."""
 
@@ -259,6 +286,8 @@ ServiceEvent = (
     | DeviceReleased
     | UpgradeBegun
     | UpgradeFailed
+    | DriverSwapped
+    | DriverSwapFailed
     | OutagePolicyActed
     | FaultInjected
     | ServiceAwaited

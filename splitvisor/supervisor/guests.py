@@ -142,6 +142,13 @@ class GuestKeeper:
             raise rpc.failure(f"guest {name}: the core", error) from None
         return reply
 
+    def swapped(self, name: str, device: str, spec: str) -> None:
+        """From now on a device has another driver, also when its guest is started anew."""
+        _, built = self._plans[name]
+        for config in built.config.devices:
+            if config.name == device:
+                config.spec = spec
+
     async def stop_all(self) -> None:
         """End every guest that has not; failures do not matter any more."""
         for name, ended in self._ended.items():

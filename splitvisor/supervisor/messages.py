@@ -33,6 +33,8 @@ _KINDS: dict[type, _Kind] = {
     events.DeviceReleased: _Kind(operator.SERVICE_DEVICE_RELEASED),
     events.UpgradeBegun: _Kind(operator.SERVICE_UPGRADE_BEGUN),
     events.UpgradeFailed: _Kind(operator.SERVICE_UPGRADE_FAILED, "why"),
+    events.DriverSwapped: _Kind(operator.SERVICE_DRIVER_SWAPPED, "what"),
+    events.DriverSwapFailed: _Kind(operator.SERVICE_DRIVER_SWAP_FAILED, "why"),
     events.OutagePolicyActed: _Kind(operator.SERVICE_OUTAGE_POLICY, "what"),
     events.FaultInjected: _Kind(operator.SERVICE_FAULT, "what"),
     events.ServiceAwaited: _Kind(operator.SERVICE_AWAITED, "left"),
@@ -50,11 +52,18 @@ def messages_of(event: events.ServiceEvent, now: int) -> list[operator.ServiceEv
     message.count = getattr(event, kind.count) if kind.count else 0
     if isinstance(event, events.ServiceRecovered):
         message.outage.CopyFrom(event.outage.message())
+    if isinstance(event, events.DriverSwapped):
+        message.swap.CopyFrom(swap_of(event))
     if isinstance(event, events.ServiceDied) and event.delay:
         waits = operator.ServiceEvent(kind=operator.SERVICE_BACKING_OFF, monotonic_ns=now)
         waits.service, waits.text = event.service, f"{event.delay:.1f} s"
         return [message, waits]
     return [message]
+
+
+def swap_of(event: events.DriverSwapped) -> operator.Swap:
+    """The swap that it is about."""
+    return operator.Swap(old=event.old, new=event.new, pause_ms=event.pause_ns / 1e6)
 
 
 def _text(value: Any) -> str:

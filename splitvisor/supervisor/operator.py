@@ -54,6 +54,9 @@ class Operated(Protocol):
     async def upgrade_service(self, name: str) -> operator.UpgradeReply:
         """Move all devices of a service OS to a fresh incarnation."""
 
+    async def swap_driver(self, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
+        """Have another driver serve a device."""
+
     async def release_device(self, device: str) -> None:
         """Take a device (guest/device) out of quarantine."""
 
@@ -122,6 +125,12 @@ class OperatorServer(operator_grpc.OperatorServicer):
     ) -> operator.UpgradeReply:
         """See operator.proto."""
         return self._in_trio(context, self._operated.upgrade_service, request.name)
+
+    def SwapDriver(
+        self, request: operator.SwapDriverRequest, context: grpc.ServicerContext
+    ) -> operator.SwapDriverReply:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.swap_driver, request)
 
     def ReleaseDevice(
         self, request: operator.ReleaseDeviceRequest, context: grpc.ServicerContext

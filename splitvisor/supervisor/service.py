@@ -28,7 +28,7 @@ from splitvisor.supervisor.process import Process, launch
 from splitvisor.supervisor.recovery import Recovery
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service_status import status_of
-from splitvisor.supervisor.states import SERVES
+from splitvisor.supervisor.states import SERVES, SETTLED
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
@@ -161,6 +161,32 @@ class ServiceKeeper:
         epoch, process = self.incarnation()
         pause_ms = ended.outage.total_ms
         return operator.UpgradeReply(pid=process.child.pid, epoch=epoch, pause_ms=pause_ms)
+
+    async def swap(self, device: str, old: str, new: str, idle: bool) -> events.DriverSwapped:
+        """Have another driver serve a device; UserError with the reason if it does not."""
+        if self.machine.state not in SETTLED:
+            state = self.machine.state
+            raise UserError(f"service OS {self.name} is {state}: ask again in a moment")
+        if device in self.quarantined():
+            cure = "give it back with 'splitvisor service release' first"
+            raise UserError(f"device {device} is in quarantine: {cure}")
+        epoch, process = self.incarnation()
+        began, pause_ns, problem = time.monotonic_ns(), 0, ""
+        try:
+            pause_ns = await self._calls.swap(self.name, device, new, idle)
+        except grpc.RpcError as error:
+            problem = reason_of(error)
+        if problem:  # the core may have done it all the same, if the answer was lost
+            with suppress(grpc.RpcError):
+                if old != new == await self._calls.spec(device):
+                    problem, pause_ns = "", time.monotonic_ns() - began
+        if problem:
+            self._tell(events.DriverSwapFailed(self.name, device, problem))
+            raise UserError(f"device {device} keeps its driver: {problem}")
+        pid = process.child.pid
+        told = events.DriverSwapped(self.name, pid, epoch, device, old, new, pause_ns)
+        self._tell(told)
+        return told
 
     def quarantined(self) -> Mapping[str, str]:
         """The devices that are kept away from it, with the reasons."""

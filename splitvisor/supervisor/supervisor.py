@@ -29,6 +29,7 @@ from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans,
 from splitvisor.supervisor.core_calls import CoreCalls
 from splitvisor.supervisor.events import ServiceEvent
 from splitvisor.supervisor.failure import MachineError, one_failure
+from splitvisor.supervisor.file_locks import FileLocks
 from splitvisor.supervisor.followers import Followers
 from splitvisor.supervisor.guests import GuestKeeper
 from splitvisor.supervisor.messages import messages_of
@@ -36,6 +37,7 @@ from splitvisor.supervisor.operator import OperatorServer
 from splitvisor.supervisor.plan import Plan, child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service import START_DEADLINE, ServiceKeeper
+from splitvisor.supervisor.swaps import Swaps
 
 STOP_PATIENCE = 5.0  # seconds for the core to stop all guests
 FLUSH_PATIENCE = 20.0  # seconds for a service OS to flush its disks
@@ -68,9 +70,11 @@ async def supervise(
         one_failure(),
         trio.open_signal_receiver(*ending.SIGNALS) as signals,
         claim() as directory,
+        FileLocks() as locks,
     ):
         noted.deliver()
-        supervisor = Supervisor(plan, directory, stdio, report)
+        locks.take(plan.machine)
+        supervisor = Supervisor(plan, directory, stdio, report, locks)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.heed, signals)
             try:
@@ -96,7 +100,12 @@ class Supervisor:
     """A machine that runs."""
 
     def __init__(
-        self, plan: Plan, directory: RunDirectory, stdio: Stdio, report: events.Report
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        stdio: Stdio,
+        report: events.Report,
+        locks: FileLocks,
     ) -> None:
         self.reason = ""
         self._machine = plan.machine
@@ -125,6 +134,8 @@ class Supervisor:
         self.guests = GuestKeeper(
             plan, self._stub, self._services_serving, self._hear, self._report
         )
+        self._locks = locks
+        self._swaps = Swaps(plan.machine, self._services, self.guests, locks)
         self._operator: OperatorServer | None = None
         self._work = trio.CancelScope()
         self._patience: list[trio.CancelScope] = []
@@ -151,6 +162,7 @@ class Supervisor:
                 self._operator = OperatorServer(self, self._directory.operator_socket)
                 self._operator.start()
                 await self.guests.start()
+                self._locks.keep(self._swaps.machine)  # files that are there only now
                 await body(self)
                 services.cancel_scope.cancel()
 
@@ -217,6 +229,10 @@ class Supervisor:
     async def upgrade_service(self, name: str) -> operator.UpgradeReply:
         """Move all devices to an incarnation started for it; UserError says why it is not so."""
         return await self._service(name).upgrade()
+
+    async def swap_driver(self, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
+        """Have another driver serve a device; UserError says why it is not so."""
+        return await self._swaps.swap(request)
 
     async def release_device(self, device: str) -> None:
         """Take a device (guest/device) out of quarantine; UserError if it is not in it."""

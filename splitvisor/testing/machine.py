@@ -152,6 +152,20 @@ class Machine:
         )
         return reply
 
+    def swap(self, device: str, spec: str, *, replace: bool = False) -> operator.SwapDriverReply:
+        """Have the driver of `spec` serve GUEST/DEVICE, or DEVICE of the first guest, from now on.
+
+        Relative paths start at the machine's folder. With `replace` a disk that no guest uses may
+        get other content.
+        """
+        name = device if "/" in device else f"{self.status().guests[0].name}/{device}"
+        content = operator.CONTENT_REPLACED if replace else operator.CONTENT_SAME
+        request = operator.SwapDriverRequest(
+            device=name, spec=spec, content=content, root=str(self.folder)
+        )
+        reply: operator.SwapDriverReply = self._ask("SwapDriver", request, UPGRADE)
+        return reply
+
     def release(self, device: str) -> None:
         """Give a device out of quarantine back to its service OS."""
         self._ask("ReleaseDevice", operator.ReleaseDeviceRequest(device=device))

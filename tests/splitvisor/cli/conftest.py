@@ -45,6 +45,11 @@ class Operator(operator_grpc.OperatorServicer):
         self.upgraded.wait(5)  # seconds: a client that says nothing is not waited for
         return operator.UpgradeReply(pid=9, epoch=3, pause_ms=12.34)
 
+    def SwapDriver(self, request, context):
+        self._note(request, context)
+        swap = operator.Swap(old="file:path=a.img", new=request.spec, pause_ms=3.14)
+        return operator.SwapDriverReply(pid=9, epoch=3, swap=swap)
+
     def ReleaseDevice(self, request, context):
         self._note(request, context)
         return operator.ReleaseDeviceReply()

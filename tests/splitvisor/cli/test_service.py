@@ -124,7 +124,7 @@ def test_an_upgrade_that_takes_long_says_what_it_waits_for(splitvisor, lab, monk
 
 def test_release_gives_a_device_back(splitvisor, lab):
     said = "web/disk0 is given back to its service OS\n"
-    assert splitvisor("service", "release", "/web/disk0") == (0, said, "")
+    assert splitvisor("service", "release", "web/disk0") == (0, said, "")
     assert splitvisor("service", "release", "lab/web/disk0") == (0, said, "")
     assert lab.asked == [operator.ReleaseDeviceRequest(device="web/disk0")] * 2
 
@@ -135,11 +135,11 @@ def test_release_gives_a_device_back(splitvisor, lab):
         (("upgrade", "lab/"), "'lab/' has no name behind the slash"),
         (("upgrade", "lab", "io"), "Got unexpected extra argument (io)"),
         (("upgrade",), "no machine runs under"),
-        (("release",), "Missing argument '[MACHINE]/GUEST/DEVICE'"),
-        (("release", "web/disk0"), "'web/disk0' names no device: write MACHINE/GUEST/DEVICE"),
+        (("release",), "Missing argument '[MACHINE/]GUEST/DEVICE'"),
+        (("release", "disk0"), "'disk0' names no device: write GUEST/DEVICE, or MACHINE"),
         (("release", "lab/web/"), "'lab/web/' names no device"),
         (("release", "lab/web/disk0/0"), "'lab/web/disk0/0' names no device"),
-        (("release", "/web/disk0"), "no machine runs under"),
+        (("release", "web/disk0"), "no machine runs under"),
         (("kill", "--standy"), "'--standy'. Did you mean '--standby'?"),
         (("updrade",), "No such command 'updrade'"),
     ],

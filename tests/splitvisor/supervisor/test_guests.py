@@ -46,6 +46,27 @@ async def web(keeper):
     return keeper
 
 
+async def test_a_guest_that_is_started_anew_has_the_driver_that_was_swapped_in(the_core, tmp_path):
+    config = the_core.config("web", "emulated")
+    config.devices.add(name="balloon0", model="balloon", spec="old")
+    config.devices[0].virtio.CopyFrom(core.VirtioMmio(base=0xD0000000, irq=5))
+    built = BuiltGuest(config, ((ENTRY, RESETS),), ())
+    guest = Guest("web", tmp_path / "none")
+    told = []
+
+    async def serving(guest):
+        pass
+
+    plan = Plan(Machine("lab", (guest,)), ((guest, built),))
+    keeper = GuestKeeper(plan, the_core.stub, serving, lambda _: None, told.append)
+    keeper.swapped("web", "balloon0", "new")
+    keeper.swapped("web", "other", "none")
+    await keeper.start()
+    (status,) = await keeper.statuses()
+    assert [(device.name, device.spec) for device in status.devices] == [("balloon0", "new")]
+    the_core.call("Destroy", "web")
+
+
 def ask(**said):
     return operator.SetScheduleRequest(guest="web", **said)
 

@@ -10,6 +10,7 @@ from splitvisor.supervisor.messages import messages_of
 from splitvisor.supervisor.outage import Outage, of_message
 
 OUTAGE = Outage("stopped", 5, attached=9)
+SWAPPED = events.DriverSwapped("io", 8, 1, "a/b", "x", "y", 3_140_000)
 EXAMPLES = [
     (events.ServiceStarted("io", 8, 1), operator.SERVICE_STARTED, ""),
     (
@@ -31,6 +32,8 @@ EXAMPLES = [
     (events.DeviceReleased("io", "a/b"), operator.SERVICE_DEVICE_RELEASED, ""),
     (events.UpgradeBegun("io"), operator.SERVICE_UPGRADE_BEGUN, ""),
     (events.UpgradeFailed("io", "no"), operator.SERVICE_UPGRADE_FAILED, "no"),
+    (SWAPPED, operator.SERVICE_DRIVER_SWAPPED, "x → y in 3.1 ms"),
+    (events.DriverSwapFailed("io", "a/b", "no"), operator.SERVICE_DRIVER_SWAP_FAILED, "no"),
     (events.OutagePolicyActed("io", "a/b", "x"), operator.SERVICE_OUTAGE_POLICY, "x"),
     (events.FaultInjected("io", 8, 1, "kill"), operator.SERVICE_FAULT, "kill"),
     (events.ServiceAwaited("io", 1, 2, 17_600_000_000), operator.SERVICE_AWAITED, "18 s"),
@@ -51,6 +54,11 @@ def test_each_event_of_a_service_os_is_one_message(event, kind, text):
 
 def test_there_is_an_example_of_each():
     assert {type(event) for event, _, _ in EXAMPLES} == set(get_args(events.ServiceEvent))
+
+
+def test_a_swap_goes_along():
+    (message,) = messages_of(SWAPPED, 1)
+    assert message.swap == operator.Swap(old="x", new="y", pause_ms=3.14)
 
 
 def test_an_outage_goes_along():

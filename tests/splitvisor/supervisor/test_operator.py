@@ -61,6 +61,9 @@ class Machine:
     async def upgrade_service(self, name):
         return operator.UpgradeReply(pid=43, epoch=8, pause_ms=1.5)
 
+    async def swap_driver(self, request):
+        return operator.SwapDriverReply(pid=43, swap=operator.Swap(new=request.spec))
+
     async def release_device(self, device):
         self.stopped.append(device)
 

@@ -23,6 +23,7 @@ from splitvisor.supervisor.service import ServiceKeeper
 
 DEVICE = "web/disk0"
 AFTER_MS = 1
+OLD, NEW = "file:path=a.img", "file:path=b.img"
 
 
 class Refused(grpc.RpcError):
@@ -43,6 +44,7 @@ class Core:
         self.asked = []
         self.pids = []
         self.release_refused = self.retry_refused = False
+        self.swap_refused, self.answers = False, OLD  # the spec of the device, when asked
         self.problem = ""  # of the device, from the second incarnation on
         self.keeper = None
         self.held = trio.Event()  # connects wait for it
@@ -73,6 +75,15 @@ class Core:
         if self.problem:
             reply.problems.add(guest=guest, device=device, problem=self.problem)
         return reply
+
+    async def swap(self, service, device, spec, idle):
+        self.asked.append(("swap", service, device, spec, idle))
+        if self.swap_refused:
+            raise Refused
+        return 3_000_000
+
+    async def spec(self, device):
+        return self.answers
 
     async def release(self, service):
         self.asked.append(("release", service))
@@ -355,6 +366,45 @@ async def test_an_upgrade_that_fails_leaves_the_old_one_serving(lab):
         await lab.keeper.upgrade()
     assert lab.keeper.status().epoch == 1
     assert lab.keeper.status().state == operator.SERVICE_SERVING
+
+
+@cold
+async def test_a_driver_is_swapped_by_the_core(lab):
+    told = await lab.keeper.swap(DEVICE, OLD, NEW, True)
+    assert lab.core.asked == [("swap", "service", DEVICE, NEW, True)]
+    pid = lab.keeper.status().pid
+    assert told == events.DriverSwapped("service", pid, 1, DEVICE, OLD, NEW, 3_000_000)
+    assert await lab.until(events.DriverSwapped) == told
+
+
+@cold
+async def test_a_swap_that_is_refused_is_told_with_the_reason(lab):
+    lab.core.swap_refused = True
+    with pytest.raises(UserError, match="device web/disk0 keeps its driver: no"):
+        await lab.keeper.swap(DEVICE, OLD, NEW, False)
+    assert await lab.until(events.DriverSwapFailed) == events.DriverSwapFailed(
+        "service", DEVICE, "no"
+    )
+
+
+@cold
+async def test_a_swap_was_done_if_the_core_says_so_whatever_became_of_its_answer(lab):
+    lab.core.swap_refused, lab.core.answers = True, NEW
+    told = await lab.keeper.swap(DEVICE, OLD, NEW, False)
+    assert (told.new, await lab.until(events.DriverSwapped)) == (NEW, told)
+    with pytest.raises(UserError, match="keeps its driver: no"):  # there is no telling
+        await lab.keeper.swap(DEVICE, NEW, NEW, False)
+
+
+@cold
+async def test_no_driver_is_swapped_during_a_recovery(lab):
+    lab.core.held = trio.Event()
+    lab.keeper.kill()
+    await lab.until(events.ServiceDied)
+    with pytest.raises(UserError, match=r"service OS service is .*ing: ask again in a moment"):
+        await lab.keeper.swap(DEVICE, OLD, NEW, False)
+    assert lab.core.asked == []
+    lab.core.held.set()
 
 
 @with_(device(WhenOut.ERROR), standby=False)
