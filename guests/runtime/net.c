@@ -148,7 +148,9 @@ const uint8_t *net_take(struct net_device *net, uint32_t *length)
     if ((uint16_t)(net->receive.offered - net->receive.published) >= NET_SLOTS / 4)
         queue_publish(&net->receive);
     memcpy(&parts, buffer + NUM_BUFFERS, sizeof parts);
-    if (*length < NET_HEADER || parts == 0 || (parts > 1 && !net->options.merge))
+    if (!net->options.merge)
+        parts = 1; /* which some devices leave to be guessed */
+    if (*length < NET_HEADER || parts == 0)
         fail("the card brought %u bytes in %u buffers", *length, parts);
     *length -= NET_HEADER;
     if (parts == 1) {

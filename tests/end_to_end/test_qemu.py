@@ -8,8 +8,10 @@ in its id which accelerator it used; without QEMU everything is skipped.
 import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
+import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +82,28 @@ def raw(path: Path) -> tuple[str, ...]:
         *("-drive", f"if=none,id=disk,file={path},format=raw"),
         *("-device", "virtio-blk-device,drive=disk"),
     )
+
+
+@pytest.mark.parametrize("more", ["size=64", "size=1400 merge=1 buffer=256"])
+def test_net_through_qemus_own_network(accelerator, more):
+    """Its gateway leads to the loopback of the host, where we answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while len(found := server.recvfrom(65536)) and found[0]:
+                server.sendto(*found)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        words = f"mode=ping ip=10.0.2.15 peer=10.0.2.2 port={server.getsockname()[1]} depth=4"
+        card = ("-netdev", "user,id=lan", "-device", "virtio-net-device,netdev=lan")
+        status, output = run(command(accelerator, "net", f"{words} count=50 {more}", *UART, *card))
+        server.sendto(b"", server.getsockname())
+        thread.join()
+    assert "net: PASS" in output
+    assert "received=50" in output
+    assert status == exit_code(0)
 
 
 def test_hello_on_the_uart(accelerator):

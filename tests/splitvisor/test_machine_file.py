@@ -52,6 +52,7 @@ com1 = false
 entropy = { driver = "system", service = "storage", outage = "hold" }
 outage = "pause after 500ms"
 disks = ["file:path=a.img,readonly", "memory:size=1M"]
+nets = ["switch:name=lan", { driver = "tap", ifname = "tap0", mac = "52:54:00:12:34:56" }]
 
 [services.storage]
 standby = false
@@ -73,6 +74,9 @@ outage = "error after 2s"
 """
 
 
+TAP = "tap:ifname=tap0,mac=52:54:00:12:34:56"
+
+
 def test_a_full_machine_file():
     assert parse(HERE, FULL) == Machine(
         "bench",
@@ -89,6 +93,8 @@ def test_a_full_machine_file():
                     Device("rng0", Model.ENTROPY, "system", "storage"),
                     Device("disk0", Model.BLOCK, "file:path=/lab/a.img,readonly", outage=PAUSE),
                     Device("disk1", Model.BLOCK, "memory:size=1M", outage=PAUSE),
+                    Device("net0", Model.NET, "switch:name=lan", outage=PAUSE),
+                    Device("net1", Model.NET, TAP, outage=PAUSE),
                 ),
                 OnReset.STOP,
                 Path("/roms/table.bin"),
