@@ -299,7 +299,7 @@ from drivers.block_memory import MemoryBlock
 
 class Held(MemoryBlock):
     Options = dataclasses.make_dataclass(
-        "Options", [("path", pathlib.Path), *MemoryBlock.Options.__annotations__.items()]
+        "Options", [("path", pathlib.Path)], bases=(MemoryBlock.Options,), frozen=True, kw_only=True
     )
     def __init__(self, options):
         super().__init__(options)
