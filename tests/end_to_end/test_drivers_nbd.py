@@ -56,6 +56,19 @@ def test_the_service_os_is_killed_over_a_server(bed, tmp_path):
         ends_well(machine)
 
 
+def test_both_die_and_the_server_comes_back_last(bed, tmp_path):
+    image = make_image(tmp_path / "disk.img", SIZE)
+    path = tmp_path / "x.sock"
+    with qemu_nbd(path, image) as server:
+        machine = start(bed, f"nbd:socket={path}")
+        machine.wait_for_requests(64)
+        server.kill()
+        machine.fault("kill")
+        assert "nobody listens there" in machine.wait_for("device-unserved").text
+        server.start()
+        ends_well(machine)
+
+
 def test_a_mirror_whose_server_is_killed_and_comes_back(bed, tmp_path):
     """The service OS is killed as well while the server is away."""
     images = [make_image(tmp_path / name, SIZE) for name in ("near.img", "far.img")]
