@@ -56,11 +56,12 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar
 
 from drivers import registry, spec
 from drivers.interface import DriverError
 from drivers.options import nearest
+from drivers.rooting import rooted
 from policies.parameters import VcpuParameters
 from splitvisor import machine as m
 from splitvisor.errors import UserError
@@ -288,9 +289,9 @@ class _Reader:
                 f"{key}.service", f"no service OS {service!r}{nearest(service, self.services)}"
             )
         with self.at(key):
-            self.root_paths(model.driver_kind, wanted)
-            registry.check(model.driver_kind, str(wanted))
-            return m.Device(name, model, str(wanted), service, inline, outage)
+            text = rooted(model.driver_kind, str(wanted), self.root)
+            registry.check(model.driver_kind, text)
+            return m.Device(name, model, text, service, inline, outage)
 
     def outage(self, key: str, value: Any) -> m.OutagePolicy:
         with self.at(key):
@@ -303,12 +304,6 @@ class _Reader:
         if isinstance(value, str | int):
             return str(value)
         return self.fail(key, "give a string, a whole number, or true or false")
-
-    def root_paths(self, kind: str, wanted: spec.Spec) -> None:
-        types = get_type_hints(registry.find(kind, wanted.driver).Options)
-        for option, text in wanted.options.items():
-            if text and types.get(option) is Path:
-                wanted.options[option] = str(self.root / text)
 
     def file(self, key: str, value: Any) -> Path:
         return self.root / self.typed(key, value, str)

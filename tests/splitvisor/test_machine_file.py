@@ -355,6 +355,13 @@ def test_relative_paths_start_at_the_file(tmp_path, monkeypatch):
     assert guest.devices[-1].spec == f"file:path={tmp_path}/a.img"
 
 
+def test_so_do_those_of_drivers_below(tmp_path):
+    below = "throttle:iops=5,child=(file:path={}a.img,readonly)"
+    (tmp_path / "m.toml").write_text(guest_with(f"disks = ['{below.format('')}']"))
+    device = read(tmp_path / "m.toml").guests[0].devices[-1]
+    assert device.spec == below.format(f"{tmp_path}/")
+
+
 def test_a_missing_file_and_one_that_is_not_text(tmp_path):
     with pytest.raises(UserError, match=r"machine file .*none\.toml does not exist"):
         read(tmp_path / "none.toml")
