@@ -41,6 +41,7 @@ from drivers.nbd_protocol import (
     error_text,
 )
 from drivers.options import Seconds
+from drivers.zeros import write_zeros
 
 OPENING = 5.0  # seconds for a connection while nobody waits for a request
 RETRY = 1.0  # seconds for a connection to a server that has been away for too long already
@@ -48,7 +49,6 @@ PAUSES = 0.01, 0.5  # seconds between two attempts: the first, the longest
 TELL_AGAIN = 10.0  # seconds
 MAX_UNFLUSHED = 8 << 20  # bytes of writes that are kept
 MAX_SOCKET = 107  # bytes of a Unix socket's path
-_ZEROS = memoryview(bytes(1 << 20))
 
 
 class NbdBlock:
@@ -131,8 +131,7 @@ class NbdBlock:
         """See Zeroing."""
         deadline = self._deadline()
         if Transmission.SEND_WRITE_ZEROES not in self._flags:  # it was there before a restart
-            for at, size in _pieces(length, len(_ZEROS)):
-                self._write(offset + at, _ZEROS[:size], deadline)
+            write_zeros(lambda at, data: self._write(at, data, deadline), offset, length)
             return
         flags = CommandFlag.NONE if unmap else CommandFlag.NO_HOLE
         for at, size in _pieces(length, MAX_EXTENT):
