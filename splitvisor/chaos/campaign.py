@@ -100,6 +100,7 @@ class Campaign:
         tally.zombies_alive += injector.zombies_alive
         tally.outages += said.outages
         tally.standbys_lost += said.standbys_lost
+        tally.swaps += said.swaps
         logs = []
         for remains in this.remains():
             log, problems = judge(remains)

@@ -1,6 +1,7 @@
 """Carries the faults of a schedule out on a machine, and remembers at whom each was aimed."""
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from functools import partial
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from splitvisor.chaos.plan import Plan
+from splitvisor.chaos.plan import Disk, Plan
 from splitvisor.chaos.schedule import Injection
 from splitvisor.chaos.witness import Incarnation
 from splitvisor.testing.events import Event
@@ -24,7 +25,9 @@ LONGEST_WAIT = 0.04  # after a standby is ready
 NOTICE = 30.0  # for a fault that has acted to be noticed on a host that is overloaded
 _SURVIVED = ("garble", "kill-recovery")  # or there was nobody to take over
 _LOST = ("fenced", "standby-lost", "start-failed")
-_HARMLESS = ("slow", "leak", "swap", "kill-standby")
+_HARMLESS = ("slow", "leak", "swap", "upgrade", "kill-standby")
+_LIMITED = "throttle:iops=10000000,child=({})"  # more than there ever are
+_LIMITED_BY = re.compile(re.escape(_LIMITED).replace(re.escape("{}"), "(.*)"))
 _FROM_WITHIN = {"zombie": "stop"}  # kinds by another name
 
 
@@ -69,6 +72,9 @@ class Injector:
         standby = before.standby.state == operator.STANDBY_READY
         match fault.kind:
             case "swap":
+                self._swap(f"{self._plan.guest_names()[fault.guest]}/{fault.device}")
+                return []
+            case "upgrade":
                 self._machine.upgrade(service)
                 return []
             case "kill-standby":
@@ -84,6 +90,15 @@ class Injector:
         if not fault.at:
             return [self._signal(fault.kind, service, False, action)]
         return [self._fail(fault, action, service, False)]
+
+    def _swap(self, device: str) -> None:
+        """A disk that can tell its content gets a limit, or loses it; else the same driver anew."""
+        spec = self._machine.device(device).spec
+        if limited := _LIMITED_BY.fullmatch(spec):
+            spec = limited[1]
+        elif device.endswith("/disk0") and self._plan.disk is not Disk.POWERCUT:
+            spec = _LIMITED.format(spec)
+        self._machine.swap(device, spec)
 
     def _signal(self, kind: str, service: str, standby: bool, action: str = "kill") -> Incarnation:
         return self._aim(

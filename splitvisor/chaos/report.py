@@ -48,6 +48,10 @@ def lines(plan: Plan, tally: Tally) -> Iterator[str]:
         f"recoveries   {tally.recoveries:,}, {rate:.2f} a second; "
         f"{tally.upgrades:,} upgrades, {tally.standbys_lost:,} standbys replaced"
     )
+    if tally.swaps:
+        middle, late, longest = three(tally.swaps)
+        pauses = f"pauses of {middle:.1f} / {late:.1f} / {longest:.1f} ms (p50 / p99 / max)"
+        yield f"swaps        {len(tally.swaps):,} drivers, {pauses}"
     if tally.zombies:
         yield f"zombies      {tally.zombies:,}, of which {tally.zombies_alive:,} could be continued"
     if tally.power_cuts:
@@ -104,16 +108,13 @@ def plain(plan: Plan, tally: Tally) -> dict[str, Any]:
         "recoveries": tally.recoveries,
         "upgrades": tally.upgrades,
         "standbys_replaced": tally.standbys_lost,
+        "swaps": {"count": len(tally.swaps), **_three_named(tally.swaps)},
         "zombies": tally.zombies,
         "zombies_alive": tally.zombies_alive,
         "power_cuts": tally.power_cuts,
         "requests": tally.requests,
         "outages": {
-            kind: {
-                step: dict(zip(("p50", "p99", "max"), three(times), strict=True))
-                for step, times in steps.items()
-                if times
-            }
+            kind: {step: _three_named(times) for step, times in steps.items() if times}
             for kind, steps in _by_kind(tally.outages).items()
         },
         "gaps": {"count": gaps.count, "p50": gaps.p50, "p99": gaps.p99, "max": gaps.longest},
@@ -125,6 +126,10 @@ def three(times: Iterable[float]) -> tuple[float, float, float]:
     """Median, 99th percentile and maximum of at least one."""
     found = summarize(times)
     return found.p50, found.p99, found.longest
+
+
+def _three_named(times: list[float]) -> dict[str, float]:
+    return dict(zip(("p50", "p99", "max"), three(times), strict=True)) if times else {}
 
 
 def _by_kind(outages: Iterable[tuple[str, Outage]]) -> dict[str, dict[str, list[float]]]:

@@ -25,9 +25,10 @@ KINDS = {
     "leak": "some MiB of memory are taken for good; no failover may come of it",
     "exit": "the process exits",
     "raise": "a device's thread raises an exception",
-    "swap": "an upgrade: all devices move to a fresh service OS, in order",
+    "swap": "a device moves to another driver, in order",
+    "upgrade": "all devices move to a fresh service OS, in order",
 }
-_NOWHERE = ("swap", "kill-both", "kill-standby")  # at no failpoint
+_NOWHERE = ("swap", "upgrade", "kill-both", "kill-standby")  # at no failpoint
 _SIGNALS = ("kill", "stop", "zombie")  # sometimes at none
 _REQUEST_POINTS = ("before-execute", "after-execute")  # passed once for each request
 _POINTS = {

@@ -20,6 +20,7 @@ class Tally:
     refused: list[str] = field(default_factory=list)
     outages: list[tuple[str, Outage]] = field(default_factory=list)  # by kind of fault
     standbys_lost: int = 0
+    swaps: list[float] = field(default_factory=list)  # of drivers; each pause in milliseconds
     zombies: int = 0
     zombies_alive: int = 0
     power_cuts: int = 0

@@ -23,6 +23,7 @@ class Testimony:
     outages: list[tuple[str, Outage]] = field(default_factory=list)
     standbys_lost: int = 0
     upgrades: int = 0
+    swaps: list[float] = field(default_factory=list)  # of drivers; each pause in milliseconds
     begun: dict[str, Event] = field(default_factory=dict)
     false: list[str] = field(default_factory=list)  # failovers, one line each
     quarantined: list[str] = field(default_factory=list)
@@ -52,12 +53,14 @@ def hear(events: Iterable[Event], aimed: Mapping[Incarnation, str]) -> Testimony
                 said.standbys_lost += 1
                 if incarnation not in aimed:
                     said.false.append(f"a standby was lost for nothing: {event}")
+            case "driver-swapped":
+                said.swaps.append(event.pause_ms)
             case "quarantined":
                 said.quarantined.append(f"quarantined: {event}")
             case "recovered":
                 said.begun.pop(event.service, None)
                 if event.outage is not None:
-                    kind = "swap" if event.outage.planned else kinds.get(event.service, _UNNAMED)
+                    kind = "upgrade" if event.outage.planned else kinds.get(event.service, _UNNAMED)
                     said.upgrades += event.outage.planned
                     said.outages.append((kind, event.outage))
     return said

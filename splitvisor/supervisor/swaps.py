@@ -102,7 +102,7 @@ def planned(machine: Machine, request: operator.SwapDriverRequest) -> tuple[Mach
         was, becomes = (registry.content(kind, one, keep) for one in (device.spec, spec))
     except DriverError as error:
         raise UserError(f"device {request.device}: {error}") from None
-    same = device.model is not Model.BLOCK or (was and was == becomes)
+    same = device.model is not Model.BLOCK or spec == device.spec or (was and was == becomes)
     if not same and request.content != operator.CONTENT_REPLACED:
         what = "serves other content than" if was and becomes else "may serve other content than"
         cure = "--replace gives the content up, if the guest does not use the disk"

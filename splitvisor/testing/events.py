@@ -44,6 +44,7 @@ class Event:
     count: int = 0
     status: int = 0  # of a guest that ended
     outage: Outage | None = None
+    pause_ms: float = 0.0  # while a driver was swapped
 
     def __str__(self) -> str:
         epoch = f"epoch {self.epoch}" if self.epoch else ""
@@ -67,6 +68,7 @@ def translate(message: operator.MachineEvent) -> Event:
             *(_OF_SERVICES[said.kind], said.monotonic_ns * at, said.service, said.pid),
             *(said.epoch, said.device, said.text, said.count),
             outage=of_message(said.outage) if said.HasField("outage") else None,
+            pause_ms=said.swap.pause_ms,
         )
     told = message.core
     device = "/".join(part for part in (told.guest, told.device) if part)

@@ -52,6 +52,15 @@ def test_guests_and_service_oses_share_nothing_that_breaks(cpu):
     assert told["recoveries"] > 0
 
 
+def test_drivers_and_service_oses_are_exchanged_between_deaths(cpu):
+    words = ("--cpu", cpu, "--seed", SEED, "--faults", "swap,swap,kill,upgrade", "--json")
+    status, output, errors = chaos(*SHORT, *words)
+    assert status == 0, output + errors
+    told = json.loads(output)
+    assert (told["pass"], told["refused"]) == (True, [])
+    assert told["swaps"]["count"] == told["faults"]["swap"] > 0
+
+
 def test_what_was_flushed_survives_the_loss_of_power(cpu, tmp_path):
     words = ("--cpu", cpu, "--disk", "powercut", "--faults", "kill", "--json")
     status, output, errors = chaos(*SHORT, *words, "--keep", tmp_path / "kept")

@@ -32,7 +32,7 @@ def tally():
         seconds=50.0,
         done=Counter(kill=101, hang=3),
         idle=Counter(hang=3),
-        outages=[*kills, ("swap", outage("upgrade", 0, 9, planned=True))],
+        outages=[*kills, ("upgrade", outage("upgrade", 0, 9, planned=True))],
         requests=12345,
         gaps=[2000.0, 5000.0, 9000.0],
         rates=[100.0, 800.0, 800.0],
@@ -85,6 +85,15 @@ def test_for_programs(tally):
     assert told["outages"]["kill"]["fence"] == {"p50": 50.0, "p99": 99.0, "max": 100.0}
     assert set(told["outages"]["kill"]) == {"detect", "fence", "total"}
     assert told["gaps"] == {"count": 3, "p50": 5000.0, "p99": 9000.0, "max": 9000.0}
+
+
+def test_swaps_are_told_with_their_pauses(tally):
+    assert report.plain(PLAN, tally)["swaps"] == {"count": 0}
+    tally.swaps = [float(ms) for ms in range(1, 101)]
+    told = report.plain(PLAN, tally)["swaps"]
+    assert told == {"count": 100, "p50": 50.0, "p99": 99.0, "max": 100.0}
+    text = "\n".join(report.lines(PLAN, tally))
+    assert "swaps        100 drivers, pauses of 50.0 / 99.0 / 100.0 ms (p50 / p99 / max)" in text
 
 
 def test_retries_have_a_column_when_there_are_any(tally):

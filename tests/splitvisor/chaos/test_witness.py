@@ -45,7 +45,12 @@ def test_an_outage_without_an_end_is_seen():
 def test_upgrades_are_no_recoveries():
     events = [Event("recovered", 0.0, "a", epoch=2, outage=PAUSE)]
     said = hear(events, {})
-    assert (said.outages, said.recoveries, said.upgrades) == ([("swap", PAUSE)], 0, 1)
+    assert (said.outages, said.recoveries, said.upgrades) == ([("upgrade", PAUSE)], 0, 1)
+
+
+def test_swaps_are_no_outages():
+    said = hear([Event("driver-swapped", 0.0, "a", epoch=2, pause_ms=2.5)], {})
+    assert (said.swaps, said.outages, said.false) == ([2.5], [], [])
 
 
 def test_standbys_and_quarantine_are_told():

@@ -58,6 +58,11 @@ def test_other_content_needs_a_word_and_an_idle_guest(machine, folder):
     assert not plan(machine, folder, "web/disk0", "file:path=a.img,direct", replaced)[1]
 
 
+def test_a_driver_takes_over_from_itself_whatever_it_can_tell(machine, folder):
+    (folder / "a.img").unlink()
+    assert not plan(machine, folder, "web/disk0", "file:path=a.img")[1]
+
+
 @pytest.mark.parametrize(
     ("device", "spec"), [("hvc0", "null"), ("rng0", "seeded:seed=1"), ("net0", "user")]
 )
