@@ -54,6 +54,7 @@ imports: setup
 
 bench: setup  ## the figures, in some ten minutes: disks, recovery, QEMU beside it, scheduling
 	@$(BIN)/python -m benchmarks.quick
+	@$(BIN)/python -m benchmarks.net
 	@$(BIN)/python -m benchmarks.recovery
 	@$(BIN)/python -m benchmarks.sched
 	@$(BIN)/python -m benchmarks.simulated

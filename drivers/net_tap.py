@@ -48,9 +48,8 @@ class TapNet:
             if not NAME.fullmatch(self.ifname) or self.ifname in (".", ".."):
                 raise ValueError(f"ifname {self.ifname!r}: give at most 15 letters and digits")
 
-    link = True
-
     def __init__(self, options: Options) -> None:
+        self.link = True
         self.mac = options.address
         self.mtu = options.mtu or USUAL_MTU
         self._options = options
@@ -105,9 +104,13 @@ class TapNet:
         """See NetDriver."""
 
         def ready() -> bool:
-            if frames := self._read():
+            frames, there = self._read()
+            if frames:
                 deliver(frames)
-            return True
+            if not there:
+                self.link = False
+                changed()
+            return there
 
         self._reader = Reader(self._fd, f"tap {self._name}", ready)
 
@@ -117,15 +120,18 @@ class TapNet:
             self._reader.close()
         os.close(self._fd)
 
-    def _read(self) -> list[bytes]:
+    def _read(self) -> tuple[list[bytes], bool]:
+        """Frames that are there, and whether the interface still is."""
         frames: list[bytes] = []
         try:
             while len(frames) < BATCH:
                 length = os.readv(self._fd, [self._buffer])
                 frames.append(bytes(self._buffer[:length]))
+        except BlockingIOError:
+            pass
         except OSError:
-            pass  # there is no more
-        return frames
+            return frames, False
+        return frames, True
 
 
 def _request(name: str, kind: str, value: int) -> bytes:

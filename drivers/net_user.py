@@ -62,12 +62,16 @@ class UserNet:
         ours, theirs = socket.socketpair()
         with theirs:
             self._socket = ours
-            self._passt = subprocess.Popen(
-                [*self._command, "--fd", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-            )
+            try:
+                self._passt = subprocess.Popen(
+                    [*self._command, "--fd", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                )
+            except OSError as error:
+                text = f"{self._command[0]} cannot be started: {error.strerror}"
+                raise DriverError(f"{text}; {INSTALL}") from None
         ours.setblocking(False)
 
     def send(self, frames: Sequence[memoryview]) -> None:

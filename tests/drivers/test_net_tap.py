@@ -120,6 +120,20 @@ driver.close()
     assert said.endswith("bring it up with 'ip link set tap0 up'")
 
 
+def test_one_that_is_taken_away_is_a_cable_that_is_out(inside):
+    said = inside("""
+ip("tuntap", "add", "dev", "tap0", "mode", "tap")
+driver = tap()
+driver.begin()
+changed = threading.Event()
+driver.start(lambda frames: None, changed.set)
+ip("link", "del", "tap0")
+print(changed.wait(30), driver.link)
+driver.close()
+""")
+    assert said == "True False"
+
+
 def test_what_is_no_tap_is_named(inside):
     said = inside("""
 ip("tuntap", "add", "dev", "tap0", "mode", "tun")

@@ -151,6 +151,15 @@ def test_babble_is_a_cable_that_is_out(instead, length):
     driver.close()
 
 
+def test_one_that_cannot_be_started_is_named(instead, tmp_path):
+    instead("")
+    driver = make("net", "user", KEEP)
+    (tmp_path / "passt").write_text("#!/nonexistent/interpreter\n")
+    with pytest.raises(DriverError, match="passt cannot be started: No such file"):
+        driver.begin()
+    driver.close()
+
+
 def test_a_standby_starts_nothing(instead, tmp_path):
     instead(f"open({str(tmp_path / 'started')!r}, 'w')")
     make("net", "user", KEEP).close()
