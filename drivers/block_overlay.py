@@ -68,7 +68,7 @@ class OverlayBlock:
                     "base=(file:path=a.img,readonly)"
                 )
             self._header = self._expected()
-        except DriverError:
+        except BaseException:
             self._base.close()
             raise
         self.size = self._header.size

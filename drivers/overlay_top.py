@@ -28,11 +28,10 @@ class Top:
         try:
             self.header = _header(path, self._fd)
             self.present = self._map()
-        except OSError as error:
+        except BaseException as error:
             os.close(self._fd)
-            raise _cannot("used", path, error) from None
-        except DriverError:
-            os.close(self._fd)
+            if isinstance(error, OSError):
+                raise _cannot("used", path, error) from None
             raise
 
     def read(self, offset: int, into: memoryview) -> None:
@@ -106,6 +105,8 @@ def look(path: Path) -> Header | None:
         raise _cannot("opened", path, error) from None
     try:
         return _header(path, fd)
+    except OSError as error:
+        raise _cannot("read", path, error) from None
     finally:
         os.close(fd)
 
@@ -155,6 +156,9 @@ def _locked(path: Path) -> int:
             raise DriverError(
                 f"top {path} is in use: stop the machine that has it, or wait for its end"
             ) from None
+        except OSError as error:
+            os.close(fd)
+            raise _cannot("locked", path, error) from None
         if os.fstat(fd).st_nlink:
             return fd
         os.close(fd)

@@ -237,6 +237,34 @@ def test_the_word_of_the_map_counts_only_in_the_boot_that_it_is_of(folder, monke
     disk.close()
 
 
+@pytest.mark.parametrize("dies_at", [0, 1])
+def test_a_death_in_the_first_begin_of_a_boot_leaves_what_is_durable(folder, monkeypatch, dies_at):
+    boot = folder / "boot"
+    monkeypatch.setattr(overlay_top, "_BOOT", boot)
+    boot.write_bytes(b"1")
+    disk = opened(folder)
+    disk.write(CLUSTER, memoryview(b"y" * 512))
+    disk.close()
+    boot.write_bytes(b"2")
+    real, left = overlay_top.write_all, [dies_at]
+
+    def dying(fd, offset, data):
+        if not left[0]:
+            raise SystemExit
+        left[0] -= 1
+        real(fd, offset, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(overlay_top, "write_all", dying)
+        disk = make("block", spec(folder), Keep(folder / "keep"))
+        with pytest.raises(SystemExit):
+            disk.begin()
+        disk.close()
+    disk = opened(folder)
+    assert read(disk) == BASE
+    disk.close()
+
+
 CHILD = """
 import os, signal, sys
 from pathlib import Path

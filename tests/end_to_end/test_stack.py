@@ -44,6 +44,14 @@ def test_a_stack_that_is_killed_again_and_again_is_one_disk_and_its_base_stays(b
     assert b"SVBLOCK1" not in (base.parent / "disk.top").read_bytes()
 
 
+def test_a_top_file_goes_from_one_driver_to_the_next(bed, base):
+    disk = stack(base.parent)
+    machine = bed.start("blockcheck", [disk], "depth=32 passes=3")
+    machine.wait_for_requests(64)
+    machine.swap("blockcheck/disk0", disk.replace("iops=1000", "iops=2000"))
+    assert machine.guest().wait().passed
+
+
 def test_a_fault_of_the_script_is_the_guest_s_error(bed, base):
     script = base.parent / "script"
     script.write_text("write 40 error")
