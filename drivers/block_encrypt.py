@@ -101,7 +101,7 @@ def _key(path: Path) -> bytes:
         raise DriverError(f"key {path} does not exist: {_make(path, KEYS[0])}") from None
     except OSError as error:
         raise DriverError(f"key {path} cannot be opened: {error.strerror}") from None
-    with open(fd, "rb") as file:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise DriverError(f"key {path} is no file: {_make(path, KEYS[0])}")
@@ -110,7 +110,9 @@ def _key(path: Path) -> bytes:
                 f"key {path} has {found.st_size} bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): "
                 f"{_make(path, KEYS[0])}"
             )
-        return file.read(found.st_size)
+        return os.read(fd, found.st_size)
+    finally:
+        os.close(fd)
 
 
 def _make(path: Path, size: int) -> str:

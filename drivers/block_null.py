@@ -30,6 +30,7 @@ class NullBlock:
                 raise ValueError(f"size {self.size} is not a positive multiple of {SECTOR}")
 
     identity = "null"
+    forgets = True
 
     @staticmethod
     def content(options: Options) -> str:

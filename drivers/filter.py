@@ -20,6 +20,7 @@ class Filter:
         self.abilities = abilities_of(self.child)
         self.block_size = block_size_of(self.child)
         self.patience = patience_of(self.child)
+        self.forgets: bool = getattr(self.child, "forgets", False)
         self.size: int = self.child.size
 
     @staticmethod

@@ -17,7 +17,7 @@ it learnt of the world may be stale when the first request comes: see Beginning.
 
 What a driver may have besides, each explained where it is defined: `begin` (Beginning), `patience`
 (Patient), `claims` (Claiming); a disk also `content` (Identified) and `abilities` (Discarding,
-Zeroing), `block_size` (Blocky).
+Zeroing), `block_size` (Blocky), `forgets` (Forgetful).
 
 Methods may be `async def`, all but the constructor and `start`; what they await is trio's. They run
 on a thread that all such drivers share, and are waited for like others. When nobody waits for the
@@ -160,6 +160,12 @@ class Blocky(Protocol):
     """What a disk's driver may have besides: the smallest write that costs no read, in bytes."""
 
     block_size: int  # a power of two from 512 to 65536; without it 512
+
+
+class Forgetful(Protocol):
+    """What a disk's driver may have besides, if it is there for measuring and stores nothing."""
+
+    forgets: bool  # if so, nothing is demanded of what is read
 
 
 class BlockDriver(Driver, Protocol):

@@ -1,0 +1,60 @@
+"""A run of the kit from outside: the results of a driver's checks, one after the other."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from drivers import registry
+from drivers.interface import Keep
+from drivers.rooting import rooted
+from splitvisor.conformance.contract import Outcome, Result
+
+KINDS = ("block", "console", "entropy", "clock", "net", "virtio")
+
+
+def run(kind: str, spec: str) -> Iterator[Result]:
+    """Results as they come. DriverError if the driver cannot even be opened once.
+
+    What the driver stores is lost. Relative paths in the spec start in the current directory.
+    """
+    spec = rooted(kind, spec, Path(os.path.abspath(".")))
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        registry.make(kind, spec, Keep(Path(folder) / "first")).close()
+        yield from _work(kind, spec, folder)
+
+
+def _work(kind: str, spec: str, folder: str) -> Iterator[Result]:
+    read, write = os.pipe()
+    path = os.pathsep.join(entry or "." for entry in sys.path)
+    module = "splitvisor.conformance.worker"
+    with (
+        open(read, encoding="utf-8") as lines,
+        (Path(folder) / "errors").open("w+b") as errors,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", module, kind, spec, folder, str(write)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,  # drivers tell an operator there what each check makes them tell
+            pass_fds=(write,),
+            env=os.environ | {"PYTHONPATH": path},
+        ) as worker,
+    ):
+        os.close(write)
+        try:
+            for line in lines:
+                found = json.loads(line)
+                yield Result(**(found | {"outcome": Outcome(found["outcome"])}))
+            if status := worker.wait():
+                errors.seek(0)
+                said = errors.read().decode(errors="replace")[-2000:]
+                raise RuntimeError(
+                    f"the process that tries the driver ended with {status}:\n{said}"
+                )
+        finally:
+            with suppress(ProcessLookupError):
+                worker.terminate()

@@ -1,0 +1,105 @@
+"""The process in which a driver is tried: `python -m splitvisor.conformance.worker`.
+
+It has one thread and forks for each check, so that each begins without any trace of the others. A
+check that does not come back is killed with all processes that it has made.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from splitvisor.conformance import checks
+from splitvisor.conformance.contract import (
+    Check,
+    InapplicableError,
+    Outcome,
+    Result,
+    ViolationError,
+    checks_of,
+)
+from splitvisor.conformance.subject import Subject
+from splitvisor.conformance.victims import described, ending
+
+LIMIT = 90.0  # seconds for a check
+
+
+def main(kind: str, spec: str, folder: str, output: str) -> None:
+    """Run all checks of a kind; a line of JSON for each result goes to the descriptor `output`."""
+    checks.load(kind)
+    subject = Subject(kind, spec, Path(folder))
+    out = int(output)
+    os.set_inheritable(out, False)
+    signal.signal(signal.SIGTERM, _interrupted)
+    for check in checks_of(kind):
+        began = time.monotonic()
+        outcome, reason = _forked(partial(_tried, check, subject))
+        taken = time.monotonic() - began
+        result = Result(check.name, check.demand, outcome, reason, round(taken, 3))
+        os.write(out, json.dumps(asdict(result)).encode() + b"\n")
+
+
+def _tried(check: Check, subject: Subject) -> tuple[Outcome, str]:
+    try:
+        check.run(subject)
+    except InapplicableError as error:
+        return Outcome.SKIPPED, str(error)
+    except ViolationError as error:
+        return Outcome.FAILED, str(error)
+    except Exception as error:
+        return Outcome.FAILED, f"{described(error)} at {_where(error)}"
+    return Outcome.PASSED, ""
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place that an exception came from."""
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    return f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "?"
+
+
+def _forked(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        os.close(read)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            os.write(write, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with suppress(OSError):  # it was faster, or is gone
+        os.setpgid(pid, pid)
+    try:
+        in_time = bool(select.select([read], [], [], LIMIT)[0])
+        said = os.read(read, 1 << 16) if in_time else b""
+    finally:
+        os.close(read)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if said:
+        outcome, reason = json.loads(said)
+        return Outcome(outcome), reason
+    if not in_time:
+        return Outcome.FAILED, f"it had not come back after {LIMIT:.0f} s"
+    return Outcome.FAILED, f"its process ended by {ending(status)}"
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        main(*sys.argv[1:])
