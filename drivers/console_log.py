@@ -3,6 +3,7 @@
 Every byte has its place in the file (`pwrite` at a position), so an incarnation that repeats what
 the one before it may already have written changes nothing. A new device begins where the
 file then ends: logs append, so what earlier machines put out stays until somebody removes the file.
+With `rotate=10M` it does not grow for ever: see drivers/rotation.py.
 
 Only files keep their bytes at positions, so pipes and the like are refused, and at once: opening
 never waits for a reader. Character devices (/dev/null) are let through, for they take anything.
@@ -16,7 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.interface import Claim, DriverError
+from drivers.options import Size
 from drivers.rawio import medium_error, write_all
+from drivers.rotation import Rotation
+
+SMALLEST = 4096  # bytes of a log that is rotated
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -31,9 +36,19 @@ class LogConsole:
 
     @dataclass(frozen=True, slots=True)
     class Options:
-        """The file; it is made if it does not exist, and appended to if it does."""
+        """The file; it is made if it does not exist, and appended to if it does. With `rotate` it
+        has so many bytes at most, and `keep` full ones before it are left.
+        """
 
         path: Path
+        rotate: Size | None = None
+        keep: int = 3
+
+        def __post_init__(self) -> None:
+            if self.rotate is not None and self.rotate < SMALLEST:
+                raise ValueError(f"a log of {self.rotate} bytes is too small: rotate=4K at least")
+            if self.keep < 1:
+                raise ValueError("the last full log is what tells how many there were: keep=1")
 
     positional = True
 
@@ -43,19 +58,32 @@ class LogConsole:
         return (Claim(options.path, exclusive=True),)
 
     def __init__(self, options: Options) -> None:
+        self._options = options
         self._path = options.path
         self._fd = _opened(options.path)
+        self._rotation: Rotation | None = None
         self.origin = 0
+        if options.rotate and not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            os.close(self._fd)
+            raise DriverError(f"log {self._path} is no file, which rotate=... wants: name a file")
 
     def begin(self) -> None:
         """See Beginning: until now another incarnation may have appended."""
+        options = self._options
         try:
-            self.origin = os.lseek(self._fd, 0, os.SEEK_END)
+            if options.rotate:
+                self._rotation = Rotation(self._path, options.rotate, options.keep)
+                self.origin = self._rotation.end
+            else:
+                self.origin = os.lseek(self._fd, 0, os.SEEK_END)
         except OSError as error:
             raise DriverError(_cannot_open(self._path, error)) from None
 
     def write(self, data: bytes, position: int) -> None:
         """See ConsoleDriver."""
+        if self._rotation:
+            self._rotation.write(memoryview(data), position)
+            return
         try:
             write_all(self._fd, position, data)
         except OSError as error:
@@ -67,6 +95,8 @@ class LogConsole:
     def close(self) -> None:
         """See Driver."""
         os.close(self._fd)
+        if self._rotation:
+            self._rotation.close()
 
 
 def _opened(path: Path) -> int:
