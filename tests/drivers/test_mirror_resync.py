@@ -1,10 +1,9 @@
 import random
+import threading
 
 import pytest
 
-from drivers.interface import (
-    MediumError,
-)
+from drivers.interface import MediumError
 from tests.drivers.mirror_parts import (
     NEVER,
     SIZE,
@@ -51,10 +50,11 @@ def test_a_new_mirror_begins_with_the_first_and_copies_it(parts, mirror, state, 
 def test_where_all_fail_at_once_they_are_made_equal_afterwards(parts, mirror, state):
     disk = mirror()
     parts[0].failing = parts[1].failing = {"write"}
-    with pytest.raises(MediumError):
-        put(disk, 1 << 20, b"b" * 512)
-    parts[1].put(1 << 20, b"half")
-    parts[0].failing = parts[1].failing = set()
+    with disk._legs.lock:  # nobody compares them before this is done
+        with pytest.raises(MediumError):
+            put(disk, 1 << 20, b"b" * 512)
+        parts[1].put(1 << 20, b"half")
+        parts[0].failing = parts[1].failing = set()
     wait_for_peace(disk)
     assert parts[0].bytes() == parts[1].bytes() == bytes(SIZE)
     assert good(state) == ["a", "b"]
@@ -144,3 +144,74 @@ def test_it_is_good_when_all_are_flushed_and_not_before(parts, mirror, state, wh
     parts[which].failing = set()
     wait_for_peace(disk)
     assert good(state) == ["a", "b"]
+
+
+class Pauses:
+    """What a resync waits with; `act` is called in the first pause after a piece was copied."""
+
+    def __init__(self, disk, act):
+        self._real, self._disk, self._act = disk._resync._ending, disk, act
+        disk._resync._ending = self
+
+    def wait(self, seconds):
+        if self._act and any(leg.reach for leg in self._disk._legs.out):
+            act, self._act = self._act, None
+            act()
+        return self._real.wait(seconds)
+
+    def is_set(self):
+        return self._real.is_set()
+
+    def set(self):
+        self._real.set()
+
+
+def test_a_write_that_it_misses_while_it_catches_up_is_not_forgotten(parts, mirror, state):
+    disk, did = mirror(), threading.Event()
+
+    def act():
+        parts[1].failing = {"write"}
+        put(disk, 0, b"b" * 512)
+        parts[1].failing = set()
+        did.set()
+
+    Pauses(disk, act)
+    parts[1].failing = {"write"}
+    put(disk, SIZE - 512, b"a" * 512)
+    parts[1].failing = set()
+    assert did.wait(20)
+    wait_for_peace(disk)
+    assert parts[0].bytes() == parts[1].bytes()
+    assert parts[1].bytes()[:512] == b"b" * 512
+
+
+def test_a_write_that_only_it_got_makes_it_start_over(parts, mirror, state):
+    disk, reached = mirror(), []
+    did = threading.Event()
+
+    def act():
+        parts[0].failing = {"write"}
+        with pytest.raises(MediumError, match="write fails"):
+            put(disk, 0, b"b" * 512)
+        reached.extend(leg.reach for leg in disk._legs.out)
+        parts[0].failing = set()
+        did.set()
+
+    Pauses(disk, act)
+    parts[1].failing = {"write"}
+    put(disk, SIZE - 512, b"a" * 512)
+    parts[1].failing = set()
+    assert did.wait(20)
+    assert reached == [0]
+    wait_for_peace(disk)
+    assert parts[0].bytes() == parts[1].bytes()
+
+
+def test_what_stays_unreadable_stays_out(parts, mirror, state):
+    disk = mirror()
+    parts[1].failing = {"write", "read"}
+    put(disk, 0, b"a" * 512)
+    parts[1].failing = {"read"}
+    wait_for_why(disk, "read fails")
+    assert parts[1].bytes()[:512] == b"a" * 512
+    assert good(state) == ["a"]

@@ -136,6 +136,15 @@ def test_after_nonsense_a_good_answer_of_a_new_connection_counts(path):
         assert got(disk, 0, 512) == b"x" * 512
 
 
+def test_an_answer_to_an_earlier_request_does_not_count(path, capfd):
+    first = bytes.fromhex("67446698 00000000 0000000000000001")
+    with Liar(path, (GOOD, first)), begun(path) as disk:
+        disk.flush()
+        assert capfd.readouterr().err == ""
+        disk.flush()
+        assert "it answers what was not asked; requests wait" in capfd.readouterr().err
+
+
 @given(st.binary(max_size=64))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_it_says_the_driver_raises_its_own_errors(tmp_path_factory, said):
