@@ -2,6 +2,8 @@
 
 import datetime
 import re
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -86,3 +88,22 @@ def test_what_is_no_clock_is_said_in_one_line(splitvisor, guest, clock, problem)
     assert (status, output) == (2, "")
     assert problem in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.qemu
+@pytest.mark.skipif(not shutil.which("qemu-system-x86_64"), reason="QEMU is not installed")
+@pytest.mark.parametrize("arguments", ["reads=1", "reads=1 set=1"])
+def test_the_same_guest_reads_the_same_from_qemus_clock(splitvisor, guest, arguments):
+    at = "2031-02-03T04:05:06"
+    qemu = [
+        *("qemu-system-x86_64", "-M", "microvm,acpi=off,rtc=on", "-accel", "tcg", "-m", "64"),
+        *("-nodefaults", "-no-user-config", "-nographic", "-no-reboot", "-rtc", f"base={at}"),
+        *("-global", "virtio-mmio.force-legacy=false", "-serial", "stdio"),
+        *("-device", "isa-debug-exit,iobase=0xf4,iosize=4"),
+        *("-kernel", str(guest("rtc")), "-append", arguments),
+    ]
+    theirs = subprocess.run(qemu, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    words = ("--cpu", "emulated", "--clock", f"frozen:at={at}", "--", *arguments.split())
+    status, output, _ = splitvisor("run", guest("rtc"), *words)
+    assert (status, theirs.returncode) == (0, 1)
+    assert output == theirs.stdout.decode()
