@@ -17,7 +17,8 @@ it learnt of the world may be stale when the first request comes: see Beginning.
 
 What a driver may have besides, each explained where it is defined: `begin` (Beginning), `patience`
 (Patient), `claims` (Claiming); a disk also `content` (Identified) and `abilities` (Discarding,
-Zeroing), `block_size` (Blocky), `forgets` (Forgetful).
+Zeroing), `block_size` (Blocky), `forgets` (Forgetful); a source of entropy `portion` (Portioned);
+a device of its own kind `failure` (Failing).
 
 Methods may be `async def`, all but the constructor and `start`; what they await is trio's. They run
 on a thread that all such drivers share, and are waited for like others. When nobody waits for the
