@@ -132,7 +132,8 @@ def _typed(typed):
 
     def watched(stream, data):
         taken = typed(stream, data)
-        if taken:
+        reset = stream.__dict__.get("reset")
+        if taken and (reset is None or reset.log.settled):
             stream.__dict__.setdefault("fetched", set()).add(data)
         return taken
 
@@ -160,6 +161,7 @@ def _dropped(dropped):
         active = device.ring.__self__.active
         if active is not None:
             active.stream.__dict__.pop("fetched", None)
+            active.stream.__dict__["reset"] = device  # which takes input until all know of it
 
     return watched
 

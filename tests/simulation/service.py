@@ -46,10 +46,20 @@ class SteppedDevice(Device):
         super().__init__(attach, None, None)  # type: ignore[arg-type]
         self.session: SteppedSession | None = None
         self._at_hand = driver
+        self._dead = True
         self._granted = window
 
     def _open(self) -> Any:
         return self._at_hand
+
+    def taken_over(self, by_another: bool) -> None:
+        """The stream ends, as for another one or not; without it the process has died."""
+        self._taken_over = by_another
+        self._dead = False
+
+    def _close(self, driver: Any) -> None:
+        if not self._dead:
+            super()._close(driver)
 
     def _window(self) -> Window:
         return self._granted
@@ -185,7 +195,9 @@ class Stream:
     def _end(self) -> None:
         """The core says nothing more: the driver is closed, and what is left to say is said."""
         assert self._running is not None
+        assert self.device is not None
         self._ending = self.over = True
+        self.device.taken_over(self.hung_up)
         for message in self._running:
             if message is not None and not self.broken:
                 self.outbox.append(message)

@@ -2,7 +2,7 @@
 
 from tests.sensitivity.checkers import Simulator
 from tests.sensitivity.plant import Bug, Edit
-from tests.sensitivity.symptoms import ANYTHING, DATA, INPUT, MISSING, STATE
+from tests.sensitivity.symptoms import ANYTHING, DATA, EARLY, INPUT, MISSING, STATE
 
 LOG = "microhypervisor.inflight"
 SERVED = "microhypervisor.devices.served"
@@ -91,7 +91,7 @@ BUGS = (
             ),
         ),
         Simulator(),
-        ANYTHING,
+        f"{ANYTHING}|{EARLY}",
     ),
     Bug(
         "orphans-ignored",

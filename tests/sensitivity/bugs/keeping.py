@@ -56,7 +56,7 @@ BUGS = (
         "old-stream-open",
         "what an old incarnation still says is not heard: instead its stream stays open",
         (
-            Edit(SERVICE, "Service._leave", "a.active.leave()", "pass"),
+            Edit("sessions.attachment", "Attachment.leave", "self.active.leave()", "pass"),
             Edit(SERVICE, "Service.connect", "[a.active, a.standby, ", "[a.standby, "),
         ),
         Suite(

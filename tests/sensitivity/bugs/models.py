@@ -76,6 +76,14 @@ BUGS = (
                 "for request in requests:",
                 "for request in sorted(requests, key=lambda r: r.header[8:]):",
             ),
+            Edit(  # and says so in the order that is expected
+                LOOP,
+                "answer",
+                "        if reply.completions.completions:",
+                "        slots = [request.slot for request in requests]\n"
+                "        reply.completions.completions.sort(key=lambda c: slots.index(c.slot))\n"
+                "        if reply.completions.completions:",
+            ),
         ),
         Simulator(),
         f"{DATA}|{POWER}",

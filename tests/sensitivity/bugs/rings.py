@@ -63,7 +63,7 @@ BUGS = (
                 "pass",
             ),
         ),
-        Simulator(),
+        Simulator(90_000),
         f"{DATA}|{LENGTH}",
     ),
     Bug(
