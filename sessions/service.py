@@ -274,7 +274,8 @@ class Service:
         before, failing = a.active, a.failing
         with self._lock:
             a.active, a.failing = session, ""
-        close(before)
+        if before:
+            before.leave()
         session.begin()
         problem = session.wait_attached()
         if problem and failing:
@@ -304,7 +305,8 @@ class Service:
         a.device.config.spec = session.dialogue.spec
         waited = time.monotonic() - began
         if self._standby:
-            close(a.standby)
+            if a.standby:
+                a.standby.leave()
             self._stand_by(a, self._standby).start(awaited=False)
         return waited
 
