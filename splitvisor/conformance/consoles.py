@@ -61,31 +61,30 @@ def output_survives_sigkill(subject: Subject) -> None:
     """
     with subject.serving() as console:
         _positional(console)
+        _all(console, console.origin)
+    before = _files(subject)
+    if not any(before):
+        raise InapplicableError("it puts out into no file that could be read")
     start = len(LINES) // 2
     said = Victim(lambda victim: _half(subject, victim, start))
     origin = int(said.rest() or b"-1")
     said.wait()
     demand(origin >= 0, "the first incarnation put nothing out")
-    wanted = b"".join(LINES)
-    half = _files(subject)
+    once = _count(before) + 1
+    demand(_count(_files(subject), start) == once, "output is lost by SIGKILL")
     with subject.serving() as console:
         position = origin + sum(map(len, LINES[: start - 3]))
         for line in LINES[start - 3 :]:
             console.write(line, position)
             position += len(line)
-        found = _files(subject)
-    if not any(found):
-        raise InapplicableError("it puts out into no file that could be read")
-    demand(any(b"".join(LINES[:start]) in file for file in half), "output is lost by SIGKILL")
-    demand(any(wanted in file for file in found), "the output is not whole after SIGKILL")
-    demand(
-        not any(file.count(LINES[start - 1]) > _before(file) for file in found), "a line is doubled"
-    )
+    after = _files(subject)
+    demand(_count(after) == once, "the output is not whole after SIGKILL")
+    demand(_count(after, start, start - 1) == once, "a line is there twice after SIGKILL")
 
 
-def _before(file: bytes) -> int:
-    """How often the whole output is there from other checks and this one."""
-    return file.count(LINES[0])
+def _count(files: list[bytes], stop: int | None = None, start: int = 0) -> int:
+    """How often some of the lines stand there, one behind the other."""
+    return max(file.count(b"".join(LINES[start:stop])) for file in files)
 
 
 def _half(subject: Subject, victim: Victim, lines: int) -> None:

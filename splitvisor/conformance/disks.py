@@ -25,6 +25,8 @@ from splitvisor.conformance.victims import described
 MAX_BLOCK = 65536
 IDENTITY = 20
 STEPS = 300
+LENGTHS = (SECTOR, 3 * SECTOR, 4096, 65536 + SECTOR, (1 << 20) + SECTOR)
+BESIDE = 16 * SECTOR  # of what must stay on both sides
 METHODS = ("read", "write", "flush", "close")
 ABLE = {Ability.DISCARD: "discard", Ability.WRITE_ZEROES: "write_zeroes"}
 
@@ -61,7 +63,7 @@ def reads_anywhere(subject: Subject) -> None:
     between, and nothing beside them is touched.
     """
     with subject.serving() as disk:
-        for length in (SECTOR, 3 * SECTOR, 4096, 65536 + SECTOR, (1 << 20) + SECTOR):
+        for length in LENGTHS:
             if length > disk.size:
                 break
             middle = (disk.size - length) // 2 // SECTOR * SECTOR
@@ -85,25 +87,20 @@ def stores_what_is_written(subject: Subject) -> None:
     """
     writable(subject)
     with subject.serving() as disk:
-        for seed, length in enumerate(
-            (SECTOR, 3 * SECTOR, 4096, 65536 + SECTOR, (1 << 20) + SECTOR)
-        ):
-            if length + 2 * SECTOR > disk.size:
+        for seed, length in enumerate(LENGTHS):
+            if length + 2 * BESIDE > disk.size:
                 break
             middle = (disk.size - length) // 2 // SECTOR * SECTOR
             for offset in (0, middle, disk.size - length):
-                start, stop = max(offset - SECTOR, 0), min(offset + length + SECTOR, disk.size)
-                before = get(disk, start, stop - start)
+                start = max(offset - BESIDE, 0)
+                before = pattern(min(offset + length + BESIDE, disk.size) - start, seed + 100)
+                put(disk, start, before)
                 data = pattern(length, seed)
                 put(disk, offset, data)
                 at = offset - start
                 wanted = before[:at] + data + before[at + length :]
-                same(
-                    get(disk, start, stop - start),
-                    wanted,
-                    start,
-                    f"after {length} bytes at {offset}",
-                )
+                when = f"after {length} bytes at {offset}"
+                same(get(disk, start, len(wanted)), wanted, start, when)
 
 
 @check("block")
@@ -292,8 +289,10 @@ def stands_by_in_vain(subject: Subject) -> None:
         if not first.readonly:
             data = pattern(8 * SECTOR, 9)
             put(first, 0, data)
-            subject.open().close()
-            put(first, SECTOR, data[SECTOR:])
+            standby = subject.open()
+            put(first, SECTOR, data[::-1][SECTOR:])
+            standby.close()
+            data = data[:SECTOR] + data[::-1][SECTOR:]
             same(get(first, 0, len(data)), data, 0, "after a standby has gone")
     if not first.readonly:
         with subject.serving() as disk:

@@ -10,7 +10,7 @@ from typing import Any
 
 from drivers.filter import begin
 from drivers.interface import Ability
-from splitvisor.conformance.contract import InapplicableError, check, demand
+from splitvisor.conformance.contract import check, demand
 from splitvisor.conformance.medium import (
     SECTOR,
     able,
@@ -23,11 +23,13 @@ from splitvisor.conformance.medium import (
     writable,
 )
 from splitvisor.conformance.subject import Subject
-from splitvisor.conformance.victims import Trap, Victim, apart, die, killed
+from splitvisor.conformance.victims import Trap, Victim, apart, die, ending, killed
 
 POINTS = 24  # at which one request is cut off, if it has so many
 STRIKES = 8  # blind ones, at a disk that is busy
+ROUNDS = 2  # of writes before a strike
 LONGEST = 0.01  # seconds until a strike
+APART = 1 << 17  # bytes between two places that were never written to, if that is so
 EDGE = 3 * SECTOR  # where a request begins and ends beside blocks and pages
 LENGTH = 40 * SECTOR
 
@@ -135,14 +137,11 @@ def a_first_write_may_be_cut_off_anywhere(subject: Subject) -> None:
     """The same where nothing was ever written, near the end of the disk."""
     writable(subject)
     with subject.serving() as disk:
-        room = disk.size - region_of(disk)
         size = disk.size
-        span = 2 * EDGE + LENGTH
-        count = min(room // (1 << 18), POINTS // 2)
-        if count < 1:
-            raise InapplicableError("the disk has too few bytes for places of its own")
+    span = 2 * EDGE + LENGTH
+    count = min(size // 2 // APART, POINTS // 2)
     for number in range(count):
-        start = size - (number + 1) * (1 << 18)
+        start = size - (number + 1) * APART
         with subject.serving() as disk:
             old = get(disk, start, span)
         new = pattern(LENGTH, 500 + number)
@@ -172,19 +171,21 @@ def may_be_killed_while_busy(subject: Subject) -> None:
 
     def serve(victim: Victim) -> None:
         disk = _serving(subject)
-        put(disk, 0, choices[0])
-        victim.say(b"busy")
         while True:
-            for choice in choices[::-1]:
+            for choice in choices:
                 put(disk, 0, choice)
+                victim.say(b".")
 
     for strike in range(STRIKES):
         victim = Victim(serve)
-        busy = victim.heard()
+        heard = 0
+        while heard < ROUNDS and (said := victim.heard()):
+            heard += len(said)
         time.sleep(chance.random() * LONGEST)
         victim.kill()
         status = victim.wait()
-        demand(busy and status == -signal.SIGKILL, f"a busy disk ended by itself: {status}")
+        alive = heard >= ROUNDS and status == -signal.SIGKILL
+        demand(alive, f"a busy disk ended by itself: {ending(status)}")
         with subject.serving() as disk:
             one_of(get(disk, 0, size), choices, 0, f"after strike {strike + 1} at a busy disk")
 

@@ -5,30 +5,39 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from drivers import registry
-from drivers.interface import Keep
+from drivers.interface import DriverError, Keep
 from drivers.rooting import rooted
+from splitvisor.conformance import awaited
 from splitvisor.conformance.contract import Outcome, Result
 
+SMALLEST = 1 << 20  # bytes of a disk
 KINDS = ("block", "console", "entropy", "clock", "net", "virtio")
 
 
-def run(kind: str, spec: str) -> Iterator[Result]:
-    """Results as they come. DriverError if the driver cannot even be opened once.
+def run(kind: str, spec: str, only: Sequence[str] = ()) -> Iterator[Result]:
+    """Results as they come, of all checks or the named ones. DriverError if the driver cannot even
+    be opened once.
 
     What the driver stores is lost. Relative paths in the spec start in the current directory.
     """
     spec = rooted(kind, spec, Path(os.path.abspath(".")))
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        registry.make(kind, spec, Keep(Path(folder) / "first")).close()
-        yield from _work(kind, spec, folder)
+        opened = registry.make(kind, spec, Keep(Path(folder) / "first"), awaited.adapt)
+        size = opened.size if kind == "block" else SMALLEST
+        opened.close()
+        if size < SMALLEST:
+            raise DriverError(
+                f"a disk of {size} bytes is too small for the checks: give it 1M or more"
+            )
+        yield from _work(kind, spec, folder, only)
 
 
-def _work(kind: str, spec: str, folder: str) -> Iterator[Result]:
+def _work(kind: str, spec: str, folder: str, only: Sequence[str]) -> Iterator[Result]:
     read, write = os.pipe()
     path = os.pathsep.join(entry or "." for entry in sys.path)
     module = "splitvisor.conformance.worker"
@@ -36,7 +45,7 @@ def _work(kind: str, spec: str, folder: str) -> Iterator[Result]:
         open(read, encoding="utf-8") as lines,
         (Path(folder) / "errors").open("w+b") as errors,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", module, kind, spec, folder, str(write)],
+            [sys.executable, "-P", "-m", module, kind, spec, folder, str(write), *only],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,  # drivers tell an operator there what each check makes them tell
