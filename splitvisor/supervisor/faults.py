@@ -16,7 +16,7 @@ from protos import faults_pb2 as faults
 from protos import faults_pb2_grpc as faults_grpc
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
-from splitvisor.machine import Guest
+from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.failure import MachineError
 
@@ -48,6 +48,15 @@ def service_of(guests: Sequence[Guest], fault: faults.Fault, service: str) -> st
 def is_signal(fault: faults.Fault) -> bool:
     """Whether it needs no failpoint."""
     return fault.action in (faults.KILL, faults.STOP) and fault.point == faults.ANYWHERE
+
+
+def check_failpoints(service: str, settings: ServiceSettings) -> None:
+    """UserError unless a service OS has failpoints."""
+    if not settings.failpoints:
+        raise UserError(
+            f"service OS {service} has no failpoints: start it with 'failpoints = true' in "
+            f"[services.{service}], or with --failpoints"
+        )
 
 
 class Lasting:

@@ -1,7 +1,6 @@
 """Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-What can wait is a task of its own: while one incarnation is buried the next one may come up. From
-a death to the core's hearing of the next incarnation nothing is read, written or reported.
+What can wait is a task of its own: while one incarnation is buried the next one may come up.
 """
 
 import time
@@ -20,7 +19,7 @@ from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import events, faults, steps, urgency
 from splitvisor.supervisor.attention import Attention
-from splitvisor.supervisor.child import Child, StartError, Stdio
+from splitvisor.supervisor.child import StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, problems_of, reason_of
 from splitvisor.supervisor.outage_policies import OutagePolicies
@@ -29,6 +28,7 @@ from splitvisor.supervisor.recovery import Recovery
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service_status import status_of
 from splitvisor.supervisor.states import SERVES, SETTLED
+from splitvisor.supervisor.telling import Telling
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
@@ -55,9 +55,8 @@ class ServiceKeeper:
         self._directory = directory
         self._stdio = stdio
         self._calls = calls
-        self._report = report  # with the time, in nanoseconds
-        self._untold: deque[tuple[events.ServiceEvent | Child, int]] = deque()
-        self._to_tell = trio.Event()
+        self._telling = Telling(name, report)
+        self._tell = self._telling.tell
         self._heard: deque[steps.Event] = deque()
         self._processes: dict[int, Process] = {}
         self._buried: list[Process] = []  # whose sockets are still there
@@ -74,7 +73,7 @@ class ServiceKeeper:
         """Replace each incarnation that dies, for ever; UserError if there can be none."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            nursery.start_soon(self._report_all)
+            nursery.start_soon(self._telling.keep)
             self.feed(steps.Begin())
             nursery.start_soon(self._consequences.keep)
             while True:
@@ -201,7 +200,7 @@ class ServiceKeeper:
             self.feed(steps.Ordered(epoch))
             (process.child.kill if fault.action == KILL else process.child.stop)()
         else:
-            self._check_failpoints()
+            faults.check_failpoints(self.name, self.settings)
             try:
                 reply.id = await faults.arm(process.endpoint, fault)
             except UserError:
@@ -223,21 +222,14 @@ class ServiceKeeper:
 
     async def faults(self) -> list[Armed]:
         """Those that wait in the incarnation that serves."""
-        self._check_failpoints()
+        faults.check_failpoints(self.name, self.settings)
         return await faults.armed(self.incarnation()[1].endpoint)
 
     async def clear_faults(self) -> int:
         """Take them away, in every incarnation; how many it were."""
-        self._check_failpoints()
+        faults.check_failpoints(self.name, self.settings)
         self._lasting.clear()
         return sum([await faults.disarm(p.endpoint) for p in list(self._processes.values())])
-
-    def _check_failpoints(self) -> None:
-        if not self.settings.failpoints:
-            raise UserError(
-                f"service OS {self.name} has no failpoints: start it with 'failpoints = true' in "
-                f"[services.{self.name}], or with --failpoints"
-            )
 
     async def end(self, patience: trio.CancelScope) -> None:
         """End whatever runs: SIGTERM to the one that serves, so that it flushes; then SIGKILL."""
@@ -255,7 +247,7 @@ class ServiceKeeper:
             self._tell(process.child)
         self._processes.clear()
         self._tidy()
-        self._report_now()
+        self._telling.catch_up()
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
@@ -306,7 +298,7 @@ class ServiceKeeper:
             case steps.UpgradeEnded():
                 self._upgrades.append(action)
             case steps.GiveUp(why):
-                self._untold.pop()  # `why` has the last words of the child
+                self._telling.take_back()  # `why` has the last words of the child
                 start(self._give_up, why)
 
     def _spawn(self, epoch: int) -> Process:
@@ -392,33 +384,9 @@ class ServiceKeeper:
             other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
 
-    def _tell(self, event: events.ServiceEvent | Child) -> None:
-        """In its turn: an event, or what a dead child left on its standard error."""
-        self._untold.append((event, time.monotonic_ns()))
-        self._to_tell.set()
-
-    async def _report_all(self) -> None:
-        """Report what is to be told, after what is to be done: listeners may take their time."""
-        while True:
-            await self._to_tell.wait()
-            self._to_tell = trio.Event()
-            await trio.lowlevel.checkpoint()
-            self._report_now()
-
-    def _report_now(self) -> None:
-        while self._untold:
-            event, now = self._untold.popleft()
-            if isinstance(event, Child):
-                for line in event.lines():
-                    self._report(events.ServiceSaid(self.name, line), now)
-                continue
-            if isinstance(event, events.ServiceStandsBy | events.ServicePromoted):
-                urgency.prompt(event.pid)
-            self._report(event, now)
-
     async def _give_up(self, why: str) -> None:
         self._tidy()
-        self._report_now()
+        self._telling.catch_up()
         raise UserError(f"service OS {self.name} {why}")
 
     def _tidy(self) -> None:
