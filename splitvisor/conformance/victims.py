@@ -34,17 +34,25 @@ class Victim:
             os.close(self._from_child)
             _run(lambda: work(self))
         os.close(self._to_parent)
+        self._end = os.pidfd_open(self.pid)
+        os.set_blocking(self._from_child, False)
 
     def say(self, words: bytes) -> None:
         """In the child."""
         os.write(self._to_parent, words)
 
     def heard(self) -> bytes:
-        """In the parent: what has been said, once there is something; nothing at the end."""
-        if not select.select([self._from_child], [], [], PATIENCE)[0]:
+        """In the parent: what has been said, once there is something; nothing when it has ended.
+
+        Children of its own, which it may have left, can have the pipe open still.
+        """
+        if not select.select([self._from_child, self._end], [], [], PATIENCE)[0]:
             self.kill()
-            raise ViolationError(f"the driver said nothing for {PATIENCE:.0f} s")
-        return os.read(self._from_child, 1 << 16)
+            raise ViolationError(f"the driver did nothing for {PATIENCE:.0f} s")
+        try:
+            return os.read(self._from_child, 1 << 16)
+        except BlockingIOError:
+            return b""
 
     def rest(self) -> bytes:
         """All that is said until its end."""
@@ -60,6 +68,7 @@ class Victim:
     def wait(self) -> int:
         """For its end: the exit status, minus the signal's number if one ended it."""
         os.close(self._from_child)
+        os.close(self._end)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 

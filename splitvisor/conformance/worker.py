@@ -89,11 +89,16 @@ def _forked(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
     os.close(write)
     with suppress(OSError):  # it was faster, or is gone
         os.setpgid(pid, pid)
+    end = os.pidfd_open(pid)
+    os.set_blocking(read, False)
+    said = b""
     try:
-        in_time = bool(select.select([read], [], [], LIMIT)[0])
-        said = os.read(read, 1 << 16) if in_time else b""
+        in_time = bool(select.select([read, end], [], [], LIMIT)[0])
+        with suppress(BlockingIOError):
+            said = os.read(read, 1 << 16)
     finally:
         os.close(read)
+        os.close(end)
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

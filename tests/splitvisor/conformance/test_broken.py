@@ -79,6 +79,13 @@ def test_input_is_really_looked_at(results):
     assert found["outcome"] == "passed", found
 
 
+def test_what_is_left_is_named(results):
+    found = {who: r["reason"] for _, who, r in results if who.startswith("Leaks")}
+    assert "open descriptors" in found["LeaksDescriptors"]
+    assert "threads" in found["LeaksThreads"]
+    assert "processes" in found["LeaksProcesses"]
+
+
 def test_a_driver_whose_process_dies_is_told_of(results):
     (found,) = [r for _, who, r in results if who == "Crashes"]
     assert found["reason"] == "its process ended by signal 6 (SIGABRT)"
