@@ -131,11 +131,10 @@ def test_a_service_os_that_is_killed_under_the_traffic(bed, hurry):
         ("b", ping(count, 32, "patience=500"), "switch:name=lan"),
     )
     machine.guest("b").says("net: start")
-    for _ in range(kills):
-        machine.wait_for_standby()
+    for _ in range(kills):  # the first of them under the traffic, how ever quick that is
         machine.fault("kill")
         machine.wait_for("recovered")
-        assert "net: result" not in machine.guest("b").output()
+        machine.wait_for_standby()
     result = judged(machine)
     assert result["broken"] == result["reordered"] == 0
     assert result["lost"] <= kills * 32
@@ -156,7 +155,6 @@ def test_a_death_at_any_point_of_a_frame(tmp_path, point):
             failpoints="true",
         )
         machine.guest("b").says("net: start")
-        machine.wait_for_standby()
         machine.fault("kill", at=point, device="b/net0", nth=3)
         machine.wait_for("recovered")
         result = judged(machine)
@@ -174,7 +172,6 @@ def test_completions_that_are_lost_are_noticed(tmp_path):
             failpoints="true",
         )
         machine.guest("b").says("net: start")
-        machine.wait_for_standby()
         machine.fault("drop", at="before-reply", device="b/net0")
         machine.wait_for("recovered")
         result = judged(machine)
@@ -188,7 +185,6 @@ def test_a_switch_goes_on_through_an_upgrade(bed, hurry):
         ("b", ping(300 if hurry == 1 else 20_000, 32, "patience=500"), "switch:name=lan"),
     )
     machine.guest("b").says("net: start")
-    machine.wait_for_standby()
     machine.upgrade()
     result = judged(machine)
     assert result["broken"] == result["reordered"] == 0
@@ -358,7 +354,6 @@ def test_the_outside_through_passt(bed, hurry):
             bed, ("b", f"{words} count={20 * hurry} hz={cycles_per_second()}", "user:loopback")
         )
         machine.guest("b").says("net: start")
-        machine.wait_for_standby()
         machine.fault("kill")
         result = judged(machine)
     assert result["received"] > 15 * hurry
