@@ -31,7 +31,7 @@ from drivers.interface import Ability, Child, Claim, DriverError, MediumError, U
 from drivers.mirror_legs import Leg, Legs
 from drivers.mirror_resync import Resync
 from drivers.options import Seconds
-from drivers.zeros import write_zeros
+from drivers.zeros import put_zeros
 
 TIDY = 5.0  # seconds between two looks through the marks
 MAX_CHILDREN = 16
@@ -134,7 +134,7 @@ class MirrorBlock:
 
     def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
         """See Zeroing."""
-        self._legs.change(offset, length, lambda disk: _zero(disk, offset, length, unmap))
+        self._legs.change(offset, length, lambda disk: put_zeros(disk, offset, length, unmap))
 
     def close(self) -> None:
         """See Driver."""
@@ -212,13 +212,3 @@ def _discard(disk: Any, offset: int, length: int) -> None:
             disk.discard(offset, length)
         except UnsupportedError:
             return
-
-
-def _zero(disk: Any, offset: int, length: int, unmap: bool) -> None:
-    try:
-        if Ability.WRITE_ZEROES in abilities_of(disk):
-            disk.write_zeroes(offset, length, unmap)
-            return
-    except UnsupportedError:
-        pass
-    write_zeros(disk.write, offset, length)
