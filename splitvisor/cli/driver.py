@@ -1,13 +1,18 @@
-"""`splitvisor driver`: the drivers behind the devices of running machines."""
+"""`splitvisor driver`: drivers, those that serve a device and those that somebody writes."""
 
 import click
 
+from splitvisor.cli.driver_ls import ls
+from splitvisor.cli.driver_new import new
+from splitvisor.cli.driver_show import show
 from splitvisor.cli.driver_swap import swap
+from splitvisor.cli.driver_test import test
 
 
 @click.group()
 def driver() -> None:
-    """Put another driver behind a device that a guest is using."""
+    """See which drivers there are, put another behind a device, begin and try one of your own."""
 
 
-driver.add_command(swap)
+for command in (ls, show, swap, new, test):
+    driver.add_command(command)

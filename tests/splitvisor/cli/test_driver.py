@@ -1,48 +1,176 @@
-"""What `splitvisor driver swap` asks of a machine, and what it prints."""
-
 import json
 import os
+import shutil
+import subprocess
+import sys
 
-import grpc
+import pytest
 
-from protos import operator_pb2 as operator
-
-SPEC = "file:path=b.img"
-
-
-def asked(content=operator.CONTENT_SAME):
-    root = os.getcwd()
-    return operator.SwapDriverRequest(device="web/disk0", spec=SPEC, content=content, root=root)
-
-
-def test_a_swap_tells_what_was_and_is_and_the_pause(splitvisor, lab):
-    said = f"web/disk0: file:path=a.img → {SPEC} in 3.1 ms\n"
-    assert splitvisor("driver", "swap", "web/disk0", SPEC) == (0, said, "")
-    assert splitvisor("driver", "swap", "lab/web/disk0", SPEC) == (0, said, "")
-    assert lab.asked == [asked(), asked()]
+from drivers import registry
+from splitvisor.cli.driver_facts import example_of, installed, options_of
+from splitvisor.cli.driver_templates import DRIVERS
+from splitvisor.cli.main import main
+from splitvisor.conformance.run import KINDS
 
 
-def test_json_has_every_field(splitvisor, lab):
-    status, output, errors = splitvisor("driver", "swap", "web/disk0", SPEC, "--json")
-    assert (status, errors) == (0, "")
-    swap = {"old": "file:path=a.img", "new": SPEC, "pause_ms": 3.14}
-    assert json.loads(output) == {"pid": 9, "epoch": 3, "swap": swap}
+@pytest.fixture
+def splitvisor(tmp_path, monkeypatch, capsys):
+    """Run a command in `tmp_path`: exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        status = main([*arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
 
 
-def test_content_is_given_up_when_that_is_said(splitvisor, lab):
-    assert splitvisor("driver", "swap", "web/disk0", SPEC, "--replace")[0] == 0
-    assert lab.asked == [asked(operator.CONTENT_REPLACED)]
+def test_ls_has_each_driver_with_its_package(splitvisor):
+    status, said, _ = splitvisor("driver", "ls")
+    assert status == 0
+    for kind in KINDS:
+        for name in registry.names(kind):
+            assert f"\n{kind}.{name} " in said
+    assert "A disk in a raw image file, or a block device of the host" in said
+    _, said, _ = splitvisor("driver", "ls", "--kind", "clock", "--json")
+    found = json.loads(said)["drivers"]
+    assert {(d["kind"], d["package"]) for d in found} == {("clock", "splitvisor")}
+    assert [d["name"] for d in found] == registry.names("clock")
 
 
-def test_a_refusal_is_one_line(splitvisor, lab):
-    lab.refusal = grpc.StatusCode.NOT_FOUND, "no device 'web/disk0'"
-    said = "splitvisor: no device 'web/disk0'\n"
-    assert splitvisor("driver", "swap", "web/disk0", SPEC) == (2, "", said)
+def test_each_driver_says_what_it_is():
+    for facts in installed():
+        assert facts.problem or facts.summary, facts
 
 
-def test_what_names_no_device_is_refused(splitvisor, lab):
-    for target in ("disk0", "web/", "/disk0", "lab//disk0", "a/b/c/d", ""):
-        status, output, errors = splitvisor("driver", "swap", target, SPEC)
-        assert (status, output) == (2, "")
-        assert errors.startswith(f"splitvisor: {target!r} names no device: write GUEST/DEVICE")
-    assert lab.asked == []
+def test_show_has_options_with_types_defaults_and_help(splitvisor):
+    status, said, _ = splitvisor("driver", "show", "block.throttle")
+    assert status == 0
+    lines = [line.split() for line in said.splitlines()]
+    assert ["child", "driver", "needed"] in lines
+    assert [
+        "burst",
+        "time,",
+        "as",
+        "5ms",
+        "100ms",
+        "of",
+        "full",
+        "speed",
+        "after",
+        "a",
+        "pause",
+    ] in lines
+    assert said.endswith("With what is needed: throttle:child=(...)\n")
+    _, said, _ = splitvisor("driver", "show", "block.overlay", "--json")
+    (cluster,) = [o for o in json.loads(said)["options"] if o["name"] == "cluster"]
+    assert cluster == {"name": "cluster", "type": "size, as 64M", "default": "64K", "help": ""}
+    assert splitvisor("driver", "show", "entropy.system")[1].endswith("no options: system\n")
+
+
+def test_a_driver_that_is_not_there_is_named_with_the_nearest(splitvisor):
+    status, _, said = splitvisor("driver", "show", "block.fiel")
+    assert status == 2
+    assert "no driver 'block.fiel', did you mean 'block.file'?" in said
+
+
+def test_an_example_is_a_spec():
+    assert example_of("file", options_of(registry.find("block", "file"))) == "file:path=PATH"
+
+
+def test_test_asks_before_anything_is_lost(splitvisor, tmp_path):
+    (tmp_path / "a.img").write_bytes(b"precious".ljust(1 << 20))
+    status, _, said = splitvisor("driver", "test", "file:path=a.img")
+    assert status == 2
+    assert f"what is in {tmp_path}/a.img may be lost: say --yes if it may" in said
+    assert (tmp_path / "a.img").read_bytes().startswith(b"precious")
+
+
+def test_test_tells_of_each_check_and_ends_with_a_verdict(splitvisor, tmp_path):
+    (tmp_path / "a.img").write_bytes(bytes(1 << 20))
+    spec = ("--check", "reads_anywhere", "--check", "is_unchanged_if_readonly", "file:path=a.img")
+    status, said, _ = splitvisor("driver", "test", "--yes", *spec)
+    assert status == 0
+    assert said == (
+        "passed  reads_anywhere\n"
+        "skipped is_unchanged_if_readonly: the disk can be written\n"
+        "PASS: 1 passed, 0 failed, 1 skipped\n"
+    )
+    status, said, _ = splitvisor("driver", "test", "--yes", "--json", *spec)
+    found = json.loads(said)
+    assert found["passed"]
+    assert [c["outcome"] for c in found["checks"]] == ["passed", "skipped"]
+    status, _, said = splitvisor("driver", "test", "--yes", "--check", "all", "file:path=a.img")
+    assert (status, said) == (2, "splitvisor: no check of block drivers is called all\n")
+
+
+def test_test_ends_with_1_if_a_check_fails(splitvisor, tmp_path):
+    (tmp_path / "a.img").write_bytes(bytes(1 << 20))
+    (tmp_path / "key").write_bytes(os.urandom(64))
+    spec = "encrypt:key=key,child=(file:path=a.img)"  # its discarded sectors are garbage
+    status, said, _ = splitvisor("driver", "test", "--yes", "--check", "discards", spec)
+    assert status == 1
+    assert "failed  discards: the discarded sector 1 is neither what was there nor zeros\n" in said
+    assert said.endswith("FAIL: 0 passed, 1 failed, 0 skipped\n")
+
+
+def test_what_cannot_be_tested_is_refused_in_one_line(splitvisor, tmp_path):
+    (tmp_path / "small.img").write_bytes(bytes(1 << 19))
+    for spec, words in (
+        ("file:path=none.img", "does not exist"),
+        ("fiel:path=a.img", "did you mean 'file'"),
+        ("file:path=small.img", "a disk of 524288 bytes is too small for the checks"),
+    ):
+        status, _, said = splitvisor("driver", "test", "--yes", spec)
+        assert status == 2
+        assert words in said
+        assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_a_new_driver_passes_its_own_test(kind, splitvisor, tmp_path):
+    status, said, _ = splitvisor("driver", "new", "my_thing", "--kind", kind, "--dir", "p")
+    assert (status, said) == (0, "p: pyproject.toml, my_thing.py, test_my_thing.py\n")
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy("p/my_thing.py", site)
+    info = site / "my_thing-0.1.0.dist-info"
+    info.mkdir()
+    entry = f"[splitvisor.drivers]\n{kind}.my_thing = my_thing:MyThing\n"
+    (info / "entry_points.txt").write_text(entry)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "p"],
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My-Disk", "use at most 32 of a-z"),
+        ("class", "is Python's"),
+        ("socket", "is Python's"),
+        ("drivers", "is Python's or splitvisor's"),
+        ("null", "there is a block driver 'null' already"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(name, words, splitvisor):
+    status, _, said = splitvisor("driver", "new", name)
+    assert status == 2
+    assert words in said
+
+
+def test_what_is_there_is_not_overwritten(splitvisor, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.py").write_text("precious")
+    status, _, said = splitvisor("driver", "new", "mine")
+    assert (status, said) == (
+        2,
+        "splitvisor: mine is there already: name another folder with --dir\n",
+    )
