@@ -19,6 +19,7 @@ import pytest
 from splitvisor.checks.clock import cycles_per_second
 from splitvisor.machine import CpuChoice
 from splitvisor.testing.testbed import Testbed, guest_image
+from tests.end_to_end.conftest import needs_kvm
 
 RESULT = re.compile(r"net: result (.*?)\r?\n")
 PATIENCE = 60.0
@@ -110,6 +111,7 @@ def test_what_is_on_another_switch_is_not_heard(bed):
 
 
 @pytest.mark.kvm
+@needs_kvm
 def test_a_bad_network_is_as_bad_as_it_is_told_to_be(tmp_path):
     bad = "faulty:seed=7,loss=0.05,duplicate=0.05,reorder=0.05,delay=1ms,child=(switch:name=lan)"
     with Testbed(tmp_path, CpuChoice.KVM) as bed:
@@ -146,6 +148,7 @@ def test_a_service_os_that_is_killed_under_the_traffic(bed, hurry):
     "point", ["after-receive", "after-execute", "before-reply", "after-reply", "mid-batch"]
 )
 @pytest.mark.kvm
+@needs_kvm
 def test_a_death_at_any_point_of_a_frame(tmp_path, point):
     with Testbed(tmp_path, CpuChoice.KVM) as bed:
         machine = start(
@@ -163,6 +166,7 @@ def test_a_death_at_any_point_of_a_frame(tmp_path, point):
 
 
 @pytest.mark.kvm
+@needs_kvm
 def test_completions_that_are_lost_are_noticed(tmp_path):
     with Testbed(tmp_path, CpuChoice.KVM) as bed:
         machine = start(
