@@ -160,7 +160,8 @@ class Device:
         if stride % ALIGNMENT or not 0 < stride <= size:
             raise BadMessage(f"a window of {size} bytes cannot have a stride of {stride}")
         try:
-            window = self._windows.take(attach.guest, attach.device, size, GRANT_SECONDS)
+            wanted = attach.guest, attach.device, attach.window.number
+            window = self._windows.take(*wanted, size, GRANT_SECONDS)
         except Refused as refused:
             raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(refused)) from None
         return Window(memoryview(window), stride)

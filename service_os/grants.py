@@ -2,7 +2,9 @@
 
 A window is mapped only if it is sealed against shrinking and growing: an access beyond the end of
 a file that was cut is a SIGBUS, which nobody survives. It then waits here for the Attach that
-takes it. A window that is refused waits as the reason, so that the Attach can say it.
+names its number. A window that is refused waits as the reason, so that the Attach can say it.
+A device may be attached several times, and an Attach that fails early takes none: with the window
+of another one, a device would read and write where nobody looks.
 """
 
 import array
@@ -19,6 +21,7 @@ from protos.io_pb2 import Grant
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 PACKET_BYTES = 4096  # a Grant is two names, a token and a number
+WAITING = 4  # windows of one device; more than there are streams that are about to take one
 FDS = 4  # room for more descriptors than the one that is right, so that none leaks
 
 
@@ -27,25 +30,28 @@ class Refused(Exception):
 
 
 class Windows:
-    """The windows that wait, by guest and device. Thread-safe."""
+    """The windows that wait, by guest and device, and by number. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: dict[tuple[str, str], mmap.mmap | Refused] = {}
+        self._waiting: dict[tuple[str, str], dict[int, mmap.mmap | Refused]] = {}
 
-    def put(self, guest: str, device: str, window: mmap.mmap | Refused) -> None:
-        """Keep it until it is taken; it replaces one that nobody took."""
+    def put(self, guest: str, device: str, number: int, window: mmap.mmap | Refused) -> None:
+        """Keep it until it is taken, or too many have come that nobody took."""
         with self._changed:
-            self._waiting[guest, device] = window
+            waiting = self._waiting.setdefault((guest, device), {})
+            waiting[number] = window
+            if len(waiting) > WAITING:
+                del waiting[min(waiting)]
             self._changed.notify_all()
 
-    def take(self, guest: str, device: str, size: int, timeout: float) -> mmap.mmap:
+    def take(self, guest: str, device: str, number: int, size: int, timeout: float) -> mmap.mmap:
         """Wait up to `timeout` seconds for the window of `size` bytes; Refused if there is none."""
-        key = guest, device
         with self._changed:
-            if not self._changed.wait_for(lambda: key in self._waiting, timeout):
+            waiting = self._waiting.setdefault((guest, device), {})
+            if not self._changed.wait_for(lambda: number in waiting, timeout):
                 raise Refused(f"no grant window for {guest}/{device} within {timeout:g} s")
-            window = self._waiting.pop(key)
+            window = waiting.pop(number)
         if isinstance(window, Refused):
             raise window
         if len(window) != size:
@@ -114,9 +120,10 @@ class GrantServer:
         try:
             if grant.epoch != self._epoch:
                 raise Refused(f"the grant is for epoch {grant.epoch}, this is {self._epoch}")
-            self._windows.put(grant.guest, grant.device, _map(fds))
+            window: mmap.mmap | Refused = _map(fds)
         except Refused as refused:
-            self._windows.put(grant.guest, grant.device, refused)
+            window = refused
+        self._windows.put(grant.guest, grant.device, grant.number, window)
         return True
 
 

@@ -56,6 +56,7 @@ class Dialogue:
         self.spec = spec or device.config.spec
         self.epoch = endpoint.epoch
         self.window: GrantWindow | None = None  # where payload travels; without one, inline
+        self.grant = 0  # the number of the window's
         self.phase = Phase.OPENING
         self.finished = False  # there is nothing more to say, by `end`
         self._token = endpoint.token
@@ -215,6 +216,7 @@ class Dialogue:
             attach.seen.ClearField("state")  # comes with Begin
         if self.window:
             attach.window.bytes, attach.window.stride = self.window.size, self.window.stride
+            attach.window.number = self.grant
         return io_pb2.CoreMessage(attach=attach)
 
     def _batches(self, entries: list[InFlight], replay: bool) -> Iterator[io_pb2.CoreMessage]:

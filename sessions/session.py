@@ -9,6 +9,7 @@ stands by, its sending thread waits for `begin` instead: the doorbell belongs to
 import os
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import EnvironmentFault, PeerFault
@@ -18,6 +19,7 @@ from protos import core_pb2, io_pb2
 from sessions.channel import Channel
 from sessions.dialogue import Dialogue, Kind, Phase
 
+_GRANTS = count(1)
 UNMAP_S = 0.1  # after the end: unmapping stops all threads for 2 ms, and a recovery needs them
 
 
@@ -142,7 +144,9 @@ class Session:
     def _grant(self) -> None:
         guest, device = self.device.guest, self.device.config.name
         self.dialogue.window = window = GrantWindow(f"{guest}/{device}", MAX_SLOTS, SLOT_STRIDE)
+        number = self.dialogue.grant = next(_GRANTS)
         grant = io_pb2.Grant(epoch=self.epoch, token=self._token, guest=guest, device=device)
+        grant.number = number
         self.channel.grant(grant, window.fd)
 
     def _receive(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from protos.io_pb2 import Grant
-from service_os.grants import GrantServer, Refused, Windows
+from service_os.grants import WAITING, GrantServer, Refused, Windows
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 GRANT = {"epoch": 3, "token": "secret", "guest": "g", "device": "d"}
@@ -57,23 +57,37 @@ def test_a_sealed_window_waits_and_is_taken_once(grants, memfd):
     send((grant(), [memfd]), (grant(device="e"), [memfd]))
     os.pwrite(memfd, b"shared", 0)
     for device in "de":
-        with windows.take("g", device, 4096, 0) as window:
+        with windows.take("g", device, 0, 4096, 0) as window:
             assert window[:6] == b"shared"
     with pytest.raises(Refused, match="no grant window for g/d within 0 s"):
-        windows.take("g", "d", 4096, 0)
+        windows.take("g", "d", 0, 4096, 0)
 
 
-def test_of_two_windows_the_later_is_taken(grants, memfd):
+def test_a_window_that_nobody_took_is_not_taken_for_another(grants, memfd):
     windows, send = grants
-    send((grant(), []), (grant(), [memfd]))
-    windows.take("g", "d", 4096, 0).close()
+    send((grant(number=1), [memfd]))
+    with pytest.raises(Refused, match="no grant window for g/d within 0 s"):
+        windows.take("g", "d", 2, 4096, 0)
+    send((grant(number=3), [memfd]), (grant(number=2), []))
+    with pytest.raises(Refused, match="one file descriptor, not 0"):
+        windows.take("g", "d", 2, 4096, 0)
+    windows.take("g", "d", 3, 4096, 0).close()
+
+
+def test_of_many_that_nobody_takes_the_oldest_are_given_back(grants, memfd):
+    windows, send = grants
+    send(*((grant(number=number), [memfd]) for number in range(WAITING + 1)))
+    with pytest.raises(Refused, match="no grant window"):
+        windows.take("g", "d", 0, 4096, 0)
+    for number in range(1, WAITING + 1):
+        windows.take("g", "d", number, 4096, 0).close()
 
 
 def test_who_does_not_know_the_token_is_not_listened_to(grants, memfd):
     windows, send = grants
     send((grant(token="guess"), [memfd]), (grant(), [memfd]))
     with pytest.raises(Refused, match="no grant window"):
-        windows.take("g", "d", 4096, 0)
+        windows.take("g", "d", 0, 4096, 0)
 
 
 def test_a_peer_that_says_nothing_keeps_nobody_waiting(grants, memfd, tmp_path):
@@ -81,14 +95,14 @@ def test_a_peer_that_says_nothing_keeps_nobody_waiting(grants, memfd, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
         silent.connect(str(tmp_path / "grants"))
         send((grant(), [memfd]))
-        windows.take("g", "d", 4096, 0).close()
+        windows.take("g", "d", 0, 4096, 0).close()
 
 
 def test_garbage_is_not_listened_to(grants, memfd):
     windows, send = grants
     send((b"\xff" * 100, [memfd]), (grant(), [memfd]))
     with pytest.raises(Refused, match="no grant window"):
-        windows.take("g", "d", 4096, 0)
+        windows.take("g", "d", 0, 4096, 0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,7 @@ def test_a_window_that_cannot_be_trusted_waits_as_the_reason(grants, seals, size
     send((grant(), [fd]))
     os.close(fd)
     with pytest.raises(Refused, match=reason):
-        windows.take("g", "d", 4096, 0)
+        windows.take("g", "d", 0, 4096, 0)
 
 
 def test_wrong_descriptors_and_epochs_are_refused_and_leak_nothing(grants, memfd):
@@ -126,4 +140,4 @@ def test_wrong_descriptors_and_epochs_are_refused_and_leak_nothing(grants, memfd
         "old": "for epoch 2, this is 3",
     }.items():
         with pytest.raises(Refused, match=reason):
-            windows.take("g", device, 4096, 0)
+            windows.take("g", device, 0, 4096, 0)
