@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import grpc
 
-from drivers.interface import PATIENCE, DriverError, Keep, MediumError, SpecError
+from drivers.interface import PATIENCE, DriverError, Keep, MediumError, Progress, SpecError
 from drivers.registry import make
 from protos.io_pb2 import Attach, Attached, CoreMessage, Opened, ServiceMessage
 from service_os import evented, framed, immediate
@@ -49,6 +49,7 @@ class Device:
         self._run_dir = run_dir
         self._begun = self._taken_over = False
         self._calls = Calls()
+        self._reporting: Any = None  # the driver, while it is used
 
     def serve(self, messages: Iterator[CoreMessage]) -> Generator[ServiceMessage, None, None]:
         """Answers to Attach and all that follows; Problem, BadMessage, or what a driver raises."""
@@ -65,6 +66,7 @@ class Device:
                 raise BadMessage(f"{begin.WhichOneof('body')} before begin")
             _begin(driver)
             self._begun = True
+            self._reporting = driver
             messages = self._until_end(messages)
             if self._model.immediate is not None:
                 device = self._immediate(driver)
@@ -83,8 +85,15 @@ class Device:
                 yield from session.answer(messages)
                 rest = session.rest()
         finally:
+            self._reporting = None
             self._close(driver)
         yield from rest
+
+    def progress(self) -> Progress | None:
+        """How far the driver is with what it does besides, on any thread; None for nothing."""
+        report = getattr(self._reporting, "progress", None)
+        progress: Progress | None = report() if report else None
+        return progress
 
     def given_up(self) -> None:
         """The stream has ended, in whatever way: what a driver still awaits for it is in vain."""

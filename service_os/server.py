@@ -1,4 +1,4 @@
-"""The gRPC server on one Unix socket: DeviceIo, and what else there is to serve."""
+"""The gRPC server on one Unix socket: DeviceIo, DeviceReports, and what else there is to serve."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,9 @@ from pathlib import Path
 import grpc
 
 from protos.io_pb2 import DESCRIPTOR
-from protos.io_pb2_grpc import add_DeviceIoServicer_to_server
+from protos.io_pb2_grpc import add_DeviceIoServicer_to_server, add_DeviceReportsServicer_to_server
 from service_os.aside import Aside
+from service_os.reports import Reports
 from service_os.session import Sessions
 
 # A stream occupies a thread of the pool for all its life. Threads are made when they are needed,
@@ -36,7 +37,8 @@ def serve_io(sessions: Sessions, path: Path, add_more: AddMore = None) -> Callab
     pool = ThreadPoolExecutor(STREAMS + CONTROL_CALLS, thread_name_prefix="stream")
     server = grpc.server(pool, options=OPTIONS, maximum_concurrent_rpcs=STREAMS + CONTROL_CALLS)
     add_DeviceIoServicer_to_server(sessions, server)
-    names = [DESCRIPTOR.services_by_name["DeviceIo"].full_name]
+    add_DeviceReportsServicer_to_server(Reports(sessions), server)
+    names = [DESCRIPTOR.services_by_name[one].full_name for one in ("DeviceIo", "DeviceReports")]
     if add_more:
         names.append(add_more(server))
     server.add_generic_rpc_handlers((Aside(names),))

@@ -77,11 +77,19 @@ class Sessions(DeviceIoServicer):
                     del self._served[key]
                     self._changed.notify_all()
 
-    def _authenticate(self, attach: Attach) -> None:
-        if not hmac.compare_digest(attach.token.encode(), self._token):
+    def serving(self, guest: str, device: str) -> Device | None:
+        """The device that is being served, if it is."""
+        return self._served.get((guest, device))
+
+    def check_token(self, token: str) -> None:
+        """Problem if it is not that of this incarnation."""
+        if not hmac.compare_digest(token.encode(), self._token):
             raise Problem(
                 grpc.StatusCode.UNAUTHENTICATED, "the token is not that of this incarnation"
             )
+
+    def _authenticate(self, attach: Attach) -> None:
+        self.check_token(attach.token)
         if attach.epoch != self._epoch:
             raise Problem(
                 grpc.StatusCode.FAILED_PRECONDITION,

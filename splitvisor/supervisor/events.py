@@ -206,6 +206,46 @@ class DriverSwapFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskMigrating:
+    """A disk is being copied to another driver, which is to serve it then."""
+
+    service: str
+    device: str  # guest/device
+    old: str
+    new: str
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"{self.old} → {self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMigrated:
+    """It is copied and served by the other, `after_ns` since it began."""
+
+    service: str
+    device: str
+    old: str
+    new: str
+    after_ns: int
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        return f"{self.old} → {self.new} after {self.after_ns / 1e9:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMigrationFailed:
+    """It is not: the device is served as before, unless `why` says otherwise."""
+
+    service: str
+    device: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class OutagePolicyActed:
     """An outage is too long for a device: `what` is done to it or to its guest."""
 
@@ -288,6 +328,9 @@ ServiceEvent = (
     | UpgradeFailed
     | DriverSwapped
     | DriverSwapFailed
+    | DiskMigrating
+    | DiskMigrated
+    | DiskMigrationFailed
     | OutagePolicyActed
     | FaultInjected
     | ServiceAwaited

@@ -57,6 +57,15 @@ class Operated(Protocol):
     async def swap_driver(self, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
         """Have another driver serve a device."""
 
+    async def migrate_disk(self, request: operator.MigrateRequest) -> operator.Migration:
+        """Begin to move a disk to another driver."""
+
+    async def migration(self, device: str) -> operator.Migration:
+        """The last one of a device."""
+
+    async def abort_migration(self, device: str) -> operator.Migration:
+        """End the one of a device; come back when it has ended."""
+
     async def release_device(self, device: str) -> None:
         """Take a device (guest/device) out of quarantine."""
 
@@ -131,6 +140,24 @@ class OperatorServer(operator_grpc.OperatorServicer):
     ) -> operator.SwapDriverReply:
         """See operator.proto."""
         return self._in_trio(context, self._operated.swap_driver, request)
+
+    def MigrateDisk(
+        self, request: operator.MigrateRequest, context: grpc.ServicerContext
+    ) -> operator.Migration:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.migrate_disk, request)
+
+    def GetMigration(
+        self, request: operator.MigrationRef, context: grpc.ServicerContext
+    ) -> operator.Migration:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.migration, request.device)
+
+    def AbortMigration(
+        self, request: operator.MigrationRef, context: grpc.ServicerContext
+    ) -> operator.Migration:
+        """See operator.proto."""
+        return self._in_trio(context, self._operated.abort_migration, request.device)
 
     def ReleaseDevice(
         self, request: operator.ReleaseDeviceRequest, context: grpc.ServicerContext

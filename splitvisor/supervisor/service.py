@@ -15,9 +15,10 @@ import trio
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from protos.faults_pb2 import KILL, Armed, Fault
+from protos.io_pb2 import ProgressReply
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
-from splitvisor.supervisor import events, faults, steps, urgency
+from splitvisor.supervisor import events, faults, reports, steps, urgency
 from splitvisor.supervisor.attention import Attention
 from splitvisor.supervisor.child import StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
@@ -186,6 +187,12 @@ class ServiceKeeper:
         told = events.DriverSwapped(self.name, pid, epoch, device, old, new, pause_ns)
         self._tell(told)
         return told
+
+    async def progress(self, device: str) -> ProgressReply | None:
+        """What the driver of a device reports, if it does; UserError while nobody serves."""
+        if self.machine.state not in SETTLED:
+            raise UserError(f"service OS {self.name} is {self.machine.state}")
+        return await reports.progress(self.incarnation()[1].endpoint, device)
 
     def quarantined(self) -> Mapping[str, str]:
         """The devices that are kept away from it, with the reasons."""

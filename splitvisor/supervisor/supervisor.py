@@ -33,6 +33,7 @@ from splitvisor.supervisor.file_locks import FileLocks
 from splitvisor.supervisor.followers import Followers
 from splitvisor.supervisor.guests import GuestKeeper
 from splitvisor.supervisor.messages import messages_of
+from splitvisor.supervisor.migrations import Migrations
 from splitvisor.supervisor.operator import OperatorServer
 from splitvisor.supervisor.plan import Plan, child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
@@ -136,6 +137,7 @@ class Supervisor:
         )
         self._locks = locks
         self._swaps = Swaps(plan.machine, self._services, self.guests, locks)
+        self.migrations = Migrations(self._swaps, self._services, self._tell)
         self._operator: OperatorServer | None = None
         self._work = trio.CancelScope()
         self._patience: list[trio.CancelScope] = []
@@ -155,6 +157,7 @@ class Supervisor:
                 )
                 nursery = await stack.enter_async_context(trio.open_nursery())
                 nursery.start_soon(self._watch_core)
+                nursery.start_soon(self.migrations.keep)
                 nursery.start_soon(self.guests.follow, messages)
                 self._calls.open(self._core.pid)
                 for service in self._services.values():
@@ -184,12 +187,15 @@ class Supervisor:
     async def status(self) -> operator.MachineStatus:
         """Everything there is to know of the machine now."""
         guests = await self.guests.statuses()
+        services = [service.status() for service in self._services.values()]
+        for service in services:
+            service.migrations.extend(self.migrations.under_way(service.name))
         return operator.MachineStatus(
             name=self._directory.name,
             supervisor_pid=os.getpid(),
             core_pid=self._core.pid if self._core else 0,
             run_dir=str(self._directory.path),
-            services=[service.status() for service in self._services.values()],
+            services=services,
             guests=guests,
             scheduler=await self._call(self._stub.DescribeScheduler, core.SchedulerRequest()),
             memory_budget=self._memory_budget,
@@ -233,6 +239,18 @@ class Supervisor:
     async def swap_driver(self, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
         """Have another driver serve a device; UserError says why it is not so."""
         return await self._swaps.swap(request)
+
+    async def migrate_disk(self, request: operator.MigrateRequest) -> operator.Migration:
+        """Begin to move a disk to another driver; UserError says why it is not so."""
+        return await self.migrations.begin(request)
+
+    async def migration(self, device: str) -> operator.Migration:
+        """The last one of a device; UserError if there was none."""
+        return self.migrations.last(device)
+
+    async def abort_migration(self, device: str) -> operator.Migration:
+        """End the one of a device; UserError if there is none."""
+        return await self.migrations.abort(device)
 
     async def release_device(self, device: str) -> None:
         """Take a device (guest/device) out of quarantine; UserError if it is not in it."""

@@ -5,7 +5,7 @@ a service OS may die, and is not to wait for that.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -52,24 +52,42 @@ class Swaps:
         self._services = services
         self._guests = guests
         self._locks = locks
+        self.moving: set[str] = set()  # devices whose drivers are somebody else's to swap
         self._one = trio.Lock()
 
     async def swap(self, request: operator.SwapDriverRequest) -> operator.SwapDriverReply:
         """Have another driver serve a device; UserError if that cannot be."""
+        name = request.device
+        if name in self.moving:
+            cure = f"wait, or end that with 'splitvisor driver abort {name}'"
+            raise UserError(f"device {name} is being copied: {cure}")
         async with self._one:
-            guest, device = find(self.machine, request.device)
             after, idle = await trio.to_thread.run_sync(planned, self.machine, request)
-            _, wanted = find(after, request.device)
-            try:
-                await trio.to_thread.run_sync(self._locks.take, after)
-                keeper = self._services[device.service]
-                told = await keeper.swap(request.device, device.spec, wanted.spec, idle)
-                self.machine = after
-                self._guests.swapped(guest.name, device.name, wanted.spec)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._locks.keep, self.machine)
+            told = await self._become(name, after, idle)
             return operator.SwapDriverReply(pid=told.pid, epoch=told.epoch, swap=swap_of(told))
+
+    async def change(self, name: str, plan: Callable[[Machine], Machine]) -> DriverSwapped:
+        """Have the driver that a device has in what `plan` makes of the machine serve it.
+
+        `plan` runs on a thread and sees to it that it serves the same; UserError as there.
+        """
+        async with self._one:
+            after = await trio.to_thread.run_sync(plan, self.machine)
+            return await self._become(name, after, idle=False)
+
+    async def _become(self, name: str, after: Machine, idle: bool) -> DriverSwapped:
+        guest, device = find(self.machine, name)
+        _, wanted = find(after, name)
+        try:
+            await trio.to_thread.run_sync(self._locks.take, after)
+            keeper = self._services[device.service]
+            told = await keeper.swap(name, device.spec, wanted.spec, idle)
+            self.machine = after
+            self._guests.swapped(guest.name, device.name, wanted.spec)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._locks.keep, self.machine)
+        return told
 
 
 def find(machine: Machine, name: str) -> tuple[Guest, Device]:
@@ -105,7 +123,7 @@ def planned(machine: Machine, request: operator.SwapDriverRequest) -> tuple[Mach
     same = device.model is not Model.BLOCK or spec == device.spec or (was and was == becomes)
     if not same and request.content != operator.CONTENT_REPLACED:
         what = "serves other content than" if was and becomes else "may serve other content than"
-        cure = "--replace gives the content up, if the guest does not use the disk"
+        cure = "--copy moves it over, --replace gives it up, if the guest does not use the disk"
         raise UserError(f"device {request.device}: {spec} {what} {device.spec}: {cure}")
     return after, not same
 

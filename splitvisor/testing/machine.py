@@ -158,12 +158,33 @@ class Machine:
         Relative paths start at the machine's folder. With `replace` a disk that no guest uses may
         get other content.
         """
-        name = device if "/" in device else f"{self.status().guests[0].name}/{device}"
+        name = self._full(device)
         content = operator.CONTENT_REPLACED if replace else operator.CONTENT_SAME
         request = operator.SwapDriverRequest(
             device=name, spec=spec, content=content, root=str(self.folder)
         )
         reply: operator.SwapDriverReply = self._ask("SwapDriver", request, UPGRADE)
+        return reply
+
+    def migrate(self, device: str, spec: str, *, rate: int = 0) -> operator.Migration:
+        """Begin to copy GUEST/DEVICE, or DEVICE of the first guest, to the driver of `spec`, which
+        serves it afterwards; `rate` bytes a second at most, if not 0. Paths as for `swap`.
+        """
+        name = self._full(device)
+        request = operator.MigrateRequest(device=name, spec=spec, root=str(self.folder), rate=rate)
+        reply: operator.Migration = self._ask("MigrateDisk", request, UPGRADE)
+        return reply
+
+    def migration(self, device: str) -> operator.Migration:
+        """The last one of a device, under way or ended."""
+        request = operator.MigrationRef(device=self._full(device))
+        reply: operator.Migration = self._ask("GetMigration", request)
+        return reply
+
+    def abort_migration(self, device: str) -> operator.Migration:
+        """End it; what became of it."""
+        request = operator.MigrationRef(device=self._full(device))
+        reply: operator.Migration = self._ask("AbortMigration", request, UPGRADE)
         return reply
 
     def release(self, device: str) -> None:
@@ -241,6 +262,9 @@ class Machine:
                 self._process.kill()
         self._gone()
         return self._process.returncode
+
+    def _full(self, device: str) -> str:
+        return device if "/" in device else f"{self.status().guests[0].name}/{device}"
 
     def _gone(self) -> None:
         self._process.wait()

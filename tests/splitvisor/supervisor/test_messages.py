@@ -34,6 +34,17 @@ EXAMPLES = [
     (events.UpgradeFailed("io", "no"), operator.SERVICE_UPGRADE_FAILED, "no"),
     (SWAPPED, operator.SERVICE_DRIVER_SWAPPED, "x → y in 3.1 ms"),
     (events.DriverSwapFailed("io", "a/b", "no"), operator.SERVICE_DRIVER_SWAP_FAILED, "no"),
+    (events.DiskMigrating("io", "a/b", "x", "y"), operator.SERVICE_DISK_MIGRATING, "x → y"),
+    (
+        events.DiskMigrated("io", "a/b", "x", "y", 1_240_000_000),
+        operator.SERVICE_DISK_MIGRATED,
+        "x → y after 1.2 s",
+    ),
+    (
+        events.DiskMigrationFailed("io", "a/b", "no"),
+        operator.SERVICE_DISK_MIGRATION_FAILED,
+        "no",
+    ),
     (events.OutagePolicyActed("io", "a/b", "x"), operator.SERVICE_OUTAGE_POLICY, "x"),
     (events.FaultInjected("io", 8, 1, "kill"), operator.SERVICE_FAULT, "kill"),
     (events.ServiceAwaited("io", 1, 2, 17_600_000_000), operator.SERVICE_AWAITED, "18 s"),

@@ -49,7 +49,7 @@ def test_the_machine_has_the_new_spec_with_its_paths_where_the_client_is(machine
 
 
 def test_other_content_needs_a_word_and_an_idle_guest(machine, folder):
-    with pytest.raises(UserError, match=r"b.img serves other content than file:path=.*a.img: --r"):
+    with pytest.raises(UserError, match=r"b.img serves other content than file:path=.*a.img: --c"):
         plan(machine, folder, "web/disk0", "file:path=b.img")
     with pytest.raises(UserError, match="may serve other content than"):
         plan(machine, folder, "web/disk0", "file:path=none.img")
