@@ -56,9 +56,16 @@ class Option:
     help: str
 
 
-def installed(kinds: tuple[str, ...] = KINDS) -> list[Facts]:
-    """All drivers of these kinds, sorted."""
-    return [facts(kind, name) for kind in kinds for name in registry.names(kind)]
+def kinds() -> list[str]:
+    """Of all drivers there are."""
+    found = {point.name.partition(".")[0] for point in entry_points(group=registry.GROUP)}
+    return [*KINDS, *sorted(found - {*KINDS})]
+
+
+def installed(kind: str | None = None) -> list[Facts]:
+    """All drivers, or those of a kind, sorted by name."""
+    wanted = [kind] if kind else kinds()
+    return [facts(kind, name) for kind in wanted for name in registry.names(kind)]
 
 
 def facts(kind: str, name: str) -> Facts:
@@ -74,7 +81,7 @@ def facts(kind: str, name: str) -> Facts:
 def split(name: str) -> tuple[str, str]:
     """Kind and name of `KIND.NAME`; UserError if there is no such driver."""
     kind, dot, driver = name.partition(".")
-    known = [f"{kind}.{name}" for kind in KINDS for name in registry.names(kind)]
+    known = [f"{kind}.{name}" for kind in kinds() for name in registry.names(kind)]
     if not dot or name not in known:
         raise UserError(f"no driver {name!r}{nearest(name, known)}")
     return kind, driver

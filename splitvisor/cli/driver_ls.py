@@ -5,13 +5,14 @@ from dataclasses import asdict
 
 import click
 
+from drivers.options import nearest
 from splitvisor.cli import render
-from splitvisor.cli.driver_facts import installed
-from splitvisor.conformance.run import KINDS
+from splitvisor.cli.driver_facts import installed, kinds
+from splitvisor.errors import UserError
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), help="Only those for devices of this kind.")
+@click.option("--kind", metavar="KIND", help="Only those for devices of this kind.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def ls(kind: str | None, as_json: bool) -> None:
     """Show the drivers that are installed, where they come from, and what they are.
@@ -21,7 +22,9 @@ def ls(kind: str | None, as_json: bool) -> None:
       splitvisor driver ls
       splitvisor driver ls --kind block --json
     """
-    found = installed((kind,) if kind else KINDS)
+    if kind and kind not in kinds():
+        raise UserError(f"no driver is of kind {kind!r}{nearest(kind, kinds())}")
+    found = installed(kind)
     if as_json:
         click.echo(json.dumps({"drivers": [asdict(facts) for facts in found]}, indent=2))
         return

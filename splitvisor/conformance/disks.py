@@ -148,7 +148,7 @@ def is_like_bytes_in_memory(subject: Subject) -> None:
 def _operations(disk: Any) -> list[str]:
     abilities = getattr(disk, "abilities", Ability.NONE)
     able = [name for ability, name in ABLE.items() if ability in abilities]
-    return ["write", "write", "write", "flush", *able]
+    return ["write"] * 12 + ["flush"] + able * 4
 
 
 def _old_or_zeros(found: bytes, old: bytes, offset: int) -> None:

@@ -35,7 +35,6 @@ def _disk(disk: Any) -> None:
     disk.read(0, memoryview(data))
     if not disk.readonly:
         disk.write(0, memoryview(data))
-    disk.flush()
 
 
 def _console(console: Any) -> None:
