@@ -312,9 +312,12 @@ class Listed:
     mode: int
 
 
+NOW = -1 << 63  # as a time that a file is to have
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to be changed of a file; None stays. Times are nanoseconds since 1970."""
+    """What is to be changed of a file; None stays. Times are nanoseconds since 1970, or NOW."""
 
     mode: int | None = None  # the bits of chmod(2)
     size: int | None = None
@@ -350,8 +353,8 @@ class OpenFile(Protocol):
 
 
 class FolderDriver(Driver, Protocol):
-    """A tree of files. A path is names joined by `/`, none of them empty, `.` or `..`, and `.` alone
-    for the root; whatever a path says, nothing outside the tree is touched, and no symbolic link is
+    """A tree of files. A path is names joined by `/`, none of them empty, `.` or `..`; the root is
+    `.` alone. Whatever a path says, nothing outside the tree is touched, and no symbolic link is
     followed. What fails raises OSError, and the guest is shown its number.
 
     Each call is made once more by another incarnation if this one dies in it. What a call changes,

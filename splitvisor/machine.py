@@ -11,7 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import get_type_hints
 
+from drivers.registry import find
+from drivers.spec import parse
 from policies.parameters import InvalidError, VcpuParameters, check
 from splitvisor.errors import UserError
 from splitvisor.simulate import registry
@@ -52,6 +55,7 @@ class Model(StrEnum):
     RTC = "rtc"
     VIRTIO = "virtio"
     NET = "net"
+    FOLDER = "folder"
 
     @property
     def driver_kind(self) -> str:
@@ -250,6 +254,14 @@ def refuse_duplicates(what: str, names: Iterable[str]) -> None:
         if name in seen:
             raise UserError(f"{what} {name} is there twice: rename one")
         seen.add(name)
+
+
+def tagged(name: str, spec_text: str) -> str:
+    """The spec of a shared folder with a tag, which is the device's name unless it says another."""
+    spec = parse(spec_text)
+    if "tag" in get_type_hints(find(Model.FOLDER.driver_kind, spec.driver).Options):
+        spec.options.setdefault("tag", name)
+    return str(spec)
 
 
 def standard_devices(

@@ -32,6 +32,8 @@
     clock = "system"                      # a PC's real-time clock; default: false
     disks = ["file:path=disk.img"]        # default: none
     nets = ["switch:name=lan"]            # network cards; default: none
+    folders = ["directory:path=share"]    # mounted by the tags share0, share1, ... or by tag=...;
+                                          # default: none
     devices = ["calculator"]              # virtio devices of other kinds, by drivers that you
                                           # installed; default: none
     outage = "hold"                       # or "pause after 500ms", "error after 2s": when a device
@@ -77,7 +79,8 @@ _SCHEDULER_KEYS = ("policy", "slice", "pcpus")
 _SCHEDULE_KEYS = ("weight", "cap", "budget", "period", "affinity")
 _GUEST_KEYS = (
     *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom", "irqchip", "schedule"),
-    *("balloon", "console", "com1", "entropy", "clock", "disks", "nets", "devices", "outage"),
+    *("balloon", "console", "com1", "entropy", "clock", "disks", "nets", "folders", "devices"),
+    "outage",
 )
 # Key, name and model of the devices that a guest has once at most, and the spec unless it is told.
 _STANDARD = (
@@ -90,6 +93,7 @@ _STANDARD = (
 _LISTED = (
     ("disks", "disk", m.Model.BLOCK),
     ("nets", "net", m.Model.NET),
+    ("folders", "share", m.Model.FOLDER),
     ("devices", "device", m.Model.VIRTIO),
 )
 _TYPES = {str: "a string", bool: "true or false", int: "a whole number", list: "a list"}
@@ -290,6 +294,8 @@ class _Reader:
             )
         with self.at(key):
             text = rooted(model.driver_kind, str(wanted), self.root)
+            if model is m.Model.FOLDER:
+                text = m.tagged(name, text)
             registry.check(model.driver_kind, text)
             return m.Device(name, model, text, service, inline, outage)
 

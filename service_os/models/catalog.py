@@ -10,6 +10,7 @@ from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
 from service_os.models.net import NetModel
+from service_os.models.ninep import NinepModel
 from service_os.models.raw import RawModel
 from service_os.models.rtc import RtcModel
 from service_os.models.uart import UartModel
@@ -41,6 +42,7 @@ MODELS = {
     "rtc": Model("clock", evented=RtcModel),
     "virtio": Model("virtio", immediate=RawModel),
     "net": Model("net", framed=NetModel),
+    "folder": Model("folder", evented=NinepModel),
 }
 
 

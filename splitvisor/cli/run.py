@@ -25,6 +25,7 @@ from splitvisor.machine import (
     OnReset,
     ServiceSettings,
     standard_devices,
+    tagged,
 )
 from splitvisor.outages import parse_outage
 from splitvisor.supervisor import events
@@ -93,6 +94,14 @@ class _RunCommand(click.Command):
     metavar="SPEC",
     help="A network card, such as 'user' or 'tap:ifname=tap0'; may be repeated.",
 )
+@click.option(
+    "--folder",
+    "folders",
+    multiple=True,
+    metavar="SPEC",
+    help="A shared folder, such as 'directory:path=/srv/share'; may be repeated. The guest mounts "
+    "them by 9P and the tags share0, share1, ...",
+)
 @click.option("--clock", metavar="SPEC", help="A PC's real-time clock, such as 'system'.")
 @click.option(
     "--device",
@@ -148,6 +157,7 @@ def run(
     serial: str,
     entropy: str,
     nets: tuple[str, ...],
+    folders: tuple[str, ...],
     clock: str | None,
     others: tuple[str, ...],
     memory: str,
@@ -171,7 +181,7 @@ def run(
     policy = parse_outage(outage)
     devices = (
         dataclasses.replace(device, inline_payload=inline, outage=policy)
-        for device in _devices(console, serial, entropy, clock, disks, nets, others)
+        for device in _devices(console, serial, entropy, clock, disks, nets, folders, others)
     )
     guest = Guest(
         name=name_of(image) if name is None else name,
@@ -221,6 +231,7 @@ def _devices(
     clock: str | None,
     disks: tuple[str, ...],
     nets: tuple[str, ...],
+    folders: tuple[str, ...],
     others: tuple[str, ...],
 ) -> Iterator[Device]:
     for device in standard_devices(console, serial, disks):
@@ -229,5 +240,7 @@ def _devices(
         yield Device(CLOCK, Model.RTC, clock)
     for i, spec in enumerate(nets):
         yield Device(f"net{i}", Model.NET, spec)
+    for i, spec in enumerate(folders):
+        yield Device(f"share{i}", Model.FOLDER, tagged(f"share{i}", spec))
     for i, spec in enumerate(others):
         yield Device(f"device{i}", Model.VIRTIO, spec)
