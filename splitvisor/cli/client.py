@@ -129,6 +129,28 @@ def swap_driver(machine: Running, request: operator.SwapDriverRequest) -> operat
     return reply
 
 
+def migrate_disk(machine: Running, request: operator.MigrateRequest) -> operator.Migration:
+    """Have a disk move to another driver; comes back when it is being copied."""
+    waiting = f"machine {machine.name}: the new driver opens, or the old one finishes its work"
+    reply: operator.Migration = _ask(machine, "MigrateDisk", request, SWAP, waiting)
+    return reply
+
+
+def migration(machine: Running, device: str) -> operator.Migration:
+    """The last one of guest/device, under way or ended."""
+    request = operator.MigrationRef(device=device)
+    reply: operator.Migration = _ask(machine, "GetMigration", request, ANSWER)
+    return reply
+
+
+def abort_migration(machine: Running, device: str) -> operator.Migration:
+    """End the one of guest/device; comes back when it has ended."""
+    request = operator.MigrationRef(device=device)
+    waiting = f"machine {machine.name}: the old driver of {device} takes over again"
+    reply: operator.Migration = _ask(machine, "AbortMigration", request, SWAP, waiting)
+    return reply
+
+
 def release_device(machine: Running, device: str) -> None:
     """Give guest/device, which is in quarantine, back to its service OS."""
     _ask(machine, "ReleaseDevice", operator.ReleaseDeviceRequest(device=device), ANSWER)

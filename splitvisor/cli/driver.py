@@ -2,6 +2,7 @@
 
 import click
 
+from splitvisor.cli.driver_abort import abort
 from splitvisor.cli.driver_ls import ls
 from splitvisor.cli.driver_new import new
 from splitvisor.cli.driver_show import show
@@ -14,5 +15,5 @@ def driver() -> None:
     """See which drivers there are, put another behind a device, begin and try one of your own."""
 
 
-for command in (ls, show, swap, new, test):
+for command in (ls, show, swap, abort, new, test):
     driver.add_command(command)

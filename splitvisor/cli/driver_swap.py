@@ -8,6 +8,9 @@ import click
 
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render
+from splitvisor.cli.driver_copy import copy
+from splitvisor.errors import UserError
+from splitvisor.units import parse_size
 
 
 @click.command()
@@ -18,23 +21,42 @@ from splitvisor.cli import client, render
     is_flag=True,
     help="Give up what is on the disk: another one takes its place. Not while the guest uses it.",
 )
+@click.option(
+    "--copy",
+    "copies",
+    is_flag=True,
+    help="Copy what is on the disk to the other, which then takes its place. Ctrl-C ends that.",
+)
+@click.option("--rate", default="", metavar="SIZE", help="Copy so much a second at most: 50M.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
-def swap(root: Path, target: str, spec: str, replace: bool, as_json: bool) -> None:
+def swap(
+    root: Path, target: str, spec: str, replace: bool, copies: bool, rate: str, as_json: bool
+) -> None:
     """Have the driver SPEC serve a device from now on, while its guest uses it.
 
     The new driver is opened beside the old one, which finishes what it has: the guest sees a pause
     of some milliseconds, and nothing fails. If the new one cannot serve, the old one goes on. A
-    disk's new driver must serve the same content, and no smaller disk. Relative paths in SPEC start
-    here.
+    disk's new driver must serve the same content, and no smaller disk; with --copy the content is
+    moved there first, while the guest goes on. Relative paths in SPEC start here.
 
     \b
     Examples:
       splitvisor driver swap web/disk0 'throttle:iops=500,child=(file:path=disk.img)'
       splitvisor driver swap lab/web/disk0 file:path=disk.img,direct
       splitvisor driver swap web/hvc0 null
+      splitvisor driver swap web/disk0 file:path=/other/disk.img --copy
     """
     name, device = client.split_device(target)
+    if copies:
+        if replace:
+            raise UserError("--copy keeps the content and --replace gives it up: leave one out")
+        wanted = operator.MigrateRequest(device=device, spec=spec, root=os.getcwd())
+        wanted.rate = parse_size(rate) if rate else 0
+        copy(client.choose(root, name), wanted, as_json)
+        return
+    if rate:
+        raise UserError("--rate is of a copy: add --copy")
     request = operator.SwapDriverRequest(device=device, spec=spec, root=os.getcwd())
     request.content = operator.CONTENT_REPLACED if replace else operator.CONTENT_SAME
     reply = client.swap_driver(client.choose(root, name), request)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
+from splitvisor.cli.migration_words import stage_text
 from splitvisor.cli.narrate import CPU_NAMES, end_of
 from splitvisor.units import format_size
 
@@ -139,17 +140,19 @@ def served_by(
 
 
 def device_remarks(machine: operator.MachineStatus) -> dict[str, str]:
-    """What is wrong with devices, by guest/device; nothing of those that are well."""
+    """What is unusual about devices, by guest/device; nothing of those that just serve."""
+    moving = {m.device: stage_text(m) for service in machine.services for m in service.migrations}
     quarantined = {q.device: q.reason for service in machine.services for q in service.quarantined}
     unserved = _unserved(machine)
     found = {}
     for guest in machine.guests:
         for device in guest.devices:
             name = f"{guest.name}/{device.name}"
-            if remark := "; ".join(
-                _remarks(device, quarantined.get(name, ""), unserved.get(name, ""))
-            ):
-                found[name] = remark
+            remarks = [*_remarks(device, quarantined.get(name, ""), unserved.get(name, ""))]
+            if name in moving:
+                remarks.append(f"copying {moving[name]}")
+            if remarks:
+                found[name] = "; ".join(remarks)
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from rich.table import Table
 
 from protos import operator_pb2 as operator
+from splitvisor.cli.migration_words import stage_text
 from splitvisor.cli.outage_words import outage_text
 from splitvisor.cli.render import table
 from splitvisor.supervisor.outage import of_message
@@ -58,6 +59,8 @@ def service_lines(machine: operator.MachineStatus) -> Iterator[str]:
                 f"{name}: {unserved.device} is not served, for {unserved.for_s:.1f} s: "
                 f"{unserved.reason}; it is tried again"
             )
+        for moving in service.migrations:
+            yield f"{name}: {moving.device} is being copied to {moving.new}: {stage_text(moving)}"
         for quarantined in service.quarantined:
             device = f"{machine.name}/{quarantined.device}"
             yield (

@@ -104,26 +104,37 @@ class Migrations:
             raise UserError("the machine is starting: ask again in a moment")
         if device in moving:
             raise UserError(f"device {device} is being copied already")
+        _, served = find(self._swaps.machine, device)
+        move = _Move(device, served.service, served.spec, request.spec)
+        before = self._moves.get(device)
         moving.add(device)
+        self._moves[device] = move
         try:
-            planned: list[Plan] = []
-
-            def plan(machine: Machine) -> Machine:
-                planned.append(Plan(machine, request))
-                return planned[0].after
-
-            told = await self._swaps.change(device, plan)
-            move = _Move(device, told.service, planned[0].old, planned[0].new)
-            move.pause_ns = told.pause_ns
-            self._moves[device] = move
-            self._tell(
-                events.DiskMigrating(move.service, device, move.old, move.new), time.monotonic_ns()
-            )
-            self._nursery.start_soon(self._run, move, planned[0].through)
+            through = await self._divert(move, request)
         except BaseException:
             moving.discard(device)
+            del self._moves[device]
+            if before is not None:
+                self._moves[device] = before
+            move.state = operator.MIGRATION_ABORTED
+            move.ended.set()
             raise
+        self._nursery.start_soon(self._run, move, through)
         return move.message()
+
+    async def _divert(self, move: _Move, request: operator.MigrateRequest) -> str:
+        """Have the disk served by the driver that copies it; that one's spec."""
+        planned: list[Plan] = []
+
+        def plan(machine: Machine) -> Machine:
+            planned.append(Plan(machine, request))
+            return planned[0].after
+
+        told = await self._swaps.change(move.device, plan)
+        move.old, move.new, move.pause_ns = planned[0].old, planned[0].new, told.pause_ns
+        begun = events.DiskMigrating(move.service, move.device, move.old, move.new)
+        self._tell(begun, time.monotonic_ns())
+        return planned[0].through
 
     async def abort(self, device: str) -> operator.Migration:
         """End one; comes back when it has ended, as aborted or done. UserError if there is none."""

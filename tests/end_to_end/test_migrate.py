@@ -192,7 +192,7 @@ def test_what_cannot_be_is_refused_at_once(bed, machine, new):
     assert "has no content to copy: swap its driver" in refused("hvc0", "null")
     assert "does not exist: make it with" in refused("disk0", "file:path=none.img")
     assert "target of a copy is read-only" in refused("disk0", f"{NEW},readonly")
-    overlap = "faulty:errors=0,child=(file:path=disk.img)"
+    overlap = "mirror:children=((file:path=new.img),(file:path=disk.img)),state=state"
     assert "is used twice by blockcheck/disk0" in refused("disk0", overlap)
     os.truncate(new, SIZE - 512)
     assert "make it at least as large" in refused("disk0", NEW)

@@ -64,6 +64,15 @@ class Machine:
     async def swap_driver(self, request):
         return operator.SwapDriverReply(pid=43, swap=operator.Swap(new=request.spec))
 
+    async def migrate_disk(self, request):
+        return operator.Migration(device=request.device, new=request.spec)
+
+    async def migration(self, device):
+        return operator.Migration(device=device, done=5)
+
+    async def abort_migration(self, device):
+        return operator.Migration(device=device, state=operator.MIGRATION_ABORTED)
+
     async def release_device(self, device):
         self.stopped.append(device)
 
@@ -102,6 +111,11 @@ async def test_each_call_reaches_the_machine(served):
     (armed,) = (await rpc.call(stub.ListFaults, operator.ListFaultsRequest(), 20)).faults
     assert armed.id == 9
     assert (await rpc.call(stub.ClearFaults, operator.ClearFaultsRequest(), 20)).cleared == 3
+    moved = await rpc.call(stub.MigrateDisk, operator.MigrateRequest(device="a/b", spec="x"), 20)
+    assert (moved.device, moved.new) == ("a/b", "x")
+    assert (await rpc.call(stub.GetMigration, operator.MigrationRef(device="a/b"), 20)).done == 5
+    ended = await rpc.call(stub.AbortMigration, operator.MigrationRef(device="a/b"), 20)
+    assert ended.state == operator.MIGRATION_ABORTED
     await rpc.call(stub.ReleaseDevice, operator.ReleaseDeviceRequest(device="a/b"), 20)
     await rpc.call(stub.Stop, operator.StopRequest(guest="web"), 20)
     await rpc.call(stub.Stop, operator.StopRequest(), 20)
