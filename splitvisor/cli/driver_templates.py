@@ -8,7 +8,6 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "@NAME@"
 version = "0.1.0"
-dependencies = ["splitvisor"]
 
 [project.entry-points."splitvisor.drivers"]
 "@KIND@.@NAME@" = "@NAME@:@CLASS@"

@@ -95,6 +95,8 @@ def stores_what_is_written(subject: Subject) -> None:
                 start = max(offset - BESIDE, 0)
                 before = pattern(min(offset + length + BESIDE, disk.size) - start, seed + 100)
                 put(disk, start, before)
+                when = f"after {len(before)} bytes at {start}"
+                same(get(disk, start, len(before)), before, start, when)
                 data = pattern(length, seed)
                 put(disk, offset, data)
                 at = offset - start

@@ -1,11 +1,12 @@
-"""The README, run as it is printed.
+"""The README and the tutorial, run as they are printed.
 
 In every section the blocks of files (their first line is a comment with the file's name) are
 written down, then the commands of the console blocks run in one bash. What comes out must be what
 is printed, where a line `...` stands for any lines and `...` in a line for anything. Runs of blanks
 and of rules count as one, for the width of a column depends on what is in it.
 
-Pip is told by its environment to install elsewhere than where the developer works.
+The tutorial is one session from its beginning to its end. Pip is told by its environment to install
+elsewhere than where the developer works.
 """
 
 import os
@@ -27,6 +28,7 @@ from splitvisor.supervisor.run_directory import running
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 MARK = "\x01"
 PATIENCE = 240  # seconds for one section; on a loaded host without KVM it takes half of them
 
@@ -47,10 +49,10 @@ class Section:
     session: list[tuple[str, str]] = field(default_factory=list)  # commands and what they print
 
 
-def sections(text):
+def sections(text, heading=r"^#{2,3} "):
     """The sections with a session in them."""
     found = []
-    for part in re.split(r"^#{2,3} ", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(heading, text, flags=re.MULTILINE)[1:]:
         section = Section(part.split("\n", 1)[0])
         for language, body in BLOCK.findall(part):
             if language == "console":
@@ -119,6 +121,9 @@ def run(text, folder, environment):
 def environment(splitvisor, tmp_path):
     """Variables for a session; machines it leaves are stopped."""
     site = str(tmp_path / "site")
+    (tmp_path / "site").mkdir()
+    also = f"import site; site.addsitedir({site!r})\n"  # what is installed with -e is found so
+    (tmp_path / "site" / "sitecustomize.py").write_text(also)
     yield os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SPLITVISOR_RUN_ROOT": str(splitvisor.run_root),
@@ -131,7 +136,9 @@ def environment(splitvisor, tmp_path):
 
 
 @pytest.mark.timeout(PATIENCE + 60)
-@pytest.mark.parametrize("section", sections(TEXT), ids=lambda section: section.title)
+@pytest.mark.parametrize(
+    "section", [*sections(TEXT), *sections(TUTORIAL, r"\A# ")], ids=lambda section: section.title
+)
 def test_a_session_runs_as_printed(section, tmp_path, environment):
     folder = tmp_path / "w"
     for name, text in section.files.items():
@@ -160,9 +167,10 @@ def test_what_is_printed_is_compared_line_by_line():
 
 
 def test_every_link_leads_somewhere():
-    links = [link for link in LINK.findall(TEXT) if "://" not in link]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for text, folder in ((TEXT, ROOT), (TUTORIAL, ROOT / "docs")):
+        links = [link for link in LINK.findall(text) if "://" not in link]
+        assert links
+        assert [link for link in links if not (folder / link).exists()] == []
 
 
 def test_the_targets_of_make_are_those_printed():
