@@ -31,15 +31,15 @@ LOOK = 0.2  # seconds
 
 
 def copy(machine: Running, request: operator.MigrateRequest, as_json: bool) -> None:
-    """Have it done; comes back when it is. UserError if it is not, Abort if it is interrupted."""
+    """Have it done; comes back when it is. UserError if it is not; a signal ends it first."""
     try:
         last = _follow(machine, client.migrate_disk(machine, request), as_json)
-    except KeyboardInterrupt:
+    except SystemExit:  # which is what a signal comes as
         last = client.abort_migration(machine, request.device)
         if as_json:
             click.echo(json.dumps(render.plain(last)))
         note(outcome(last))
-        raise click.Abort from None
+        raise
     if last.state != operator.MIGRATION_DONE:
         raise UserError(outcome(last))
     if not as_json:
