@@ -8,6 +8,7 @@ _MODULES = {
     "entropy": ("sources",),
     "clock": ("clocks",),
     "net": ("nets",),
+    "folder": (),
     "virtio": ("devices",),
 }
 

@@ -16,7 +16,7 @@ from splitvisor.conformance import awaited
 from splitvisor.conformance.contract import Outcome, Result
 
 SMALLEST = 1 << 20  # bytes of a disk
-KINDS = ("block", "console", "entropy", "clock", "net", "virtio")
+KINDS = ("block", "console", "entropy", "clock", "net", "folder", "virtio")
 
 
 def run(kind: str, spec: str, only: Sequence[str] = ()) -> Iterator[Result]:

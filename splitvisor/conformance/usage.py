@@ -53,6 +53,10 @@ def _net(port: Any) -> None:
     port.send([memoryview(bytes(60))])
 
 
+def _folder(folder: Any) -> None:
+    """Nothing yet: what all drivers have to do is tried with it, and no more."""
+
+
 def _device(device: Any) -> None:
     device.handle(0, memoryview(bytes(64)), memoryview(bytearray(64)))
 
@@ -69,5 +73,6 @@ _REQUESTS: dict[str, Callable[[Any], None]] = {
     "entropy": _entropy,
     "clock": _clock,
     "net": _net,
+    "folder": _folder,
     "virtio": _device,
 }

@@ -42,6 +42,7 @@ SPECS = {
     "clock.system": "system",
     "clock.frozen": "frozen:at=2030-01-01T00:00:00",
     "clock.skewed": "skewed:by=-3600s,rate=1.01",
+    "folder.directory": "directory:path={}",
     "net.null": "null",
     "net.switch": "switch:name=lan",
     "net.pcap": "pcap:path={}/a.pcap,child=(switch:name=lan)",
@@ -100,6 +101,6 @@ def test_the_outside_keeps_the_contract():
 def test_no_driver_is_forgotten():
     """Those of this list, those above, and the end of a copy, which needs a finished one."""
     tested = {name.partition(",")[0] for name in SPECS} | {"block.nbd", "net.tap", "net.user"}
-    kinds = ("block", "console", "entropy", "clock", "net")
+    kinds = ("block", "console", "entropy", "clock", "net", "folder")
     there = {f"{kind}.{name}" for kind in kinds for name in registry.names(kind)}
     assert there - tested <= {"block.pivot"}

@@ -11,6 +11,7 @@ elsewhere than where the developer works.
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,10 @@ from pathlib import Path
 import pytest
 
 from drivers import registry
+from drivers.spec import parse
 from splitvisor import machine_file
 from splitvisor.cli.client import stop
+from splitvisor.cli.run import run as run_command
 from splitvisor.supervisor.run_directory import running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +38,7 @@ PATIENCE = 240  # seconds for one section; on a loaded host without KVM it takes
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
 LINK = re.compile(r"\]\(([^)#]+)\)")
+EXAMPLE = re.compile(r"^\| `(\w+)\.(\w+)` \|[^|]*\| `(--.*)` \|$", re.MULTILINE)
 TABLED = re.compile(r"^\| `(\w+\.[\w.]+)` \|", re.MULTILINE)  # a row's name with a dot in it
 # A host without KVM is told about on standard error; nothing else differs there.
 NO_KVM = re.compile(r"^splitvisor: no KVM here .*\n", re.MULTILINE)
@@ -179,6 +183,15 @@ def test_the_targets_of_make_are_those_printed():
     assert f"$ make help\n{printed}```" in TEXT
 
 
+@pytest.mark.parametrize(("kind", "driver", "words"), EXAMPLE.findall(TEXT))
+def test_the_example_of_a_driver_is_right(kind, driver, words):
+    option, spec = shlex.split(words)
+    found = next(o for o in run_command.params if option in o.opts)
+    assert {"disks": "block", "serial": "console"}.get(found.name, found.name.rstrip("s")) == kind
+    assert parse(spec).driver == driver
+    registry.check(kind, spec)
+
+
 def test_the_tables_of_drivers_and_keys_are_complete():
     ours = distribution("splitvisor").entry_points.select(group=registry.GROUP)
     keys = [f"machine.{key}" for key in machine_file._MACHINE_KEYS]
@@ -186,3 +199,6 @@ def test_the_tables_of_drivers_and_keys_are_complete():
     keys += [f"scheduler.{key}" for key in machine_file._SCHEDULER_KEYS]
     keys += [f"guests.NAME.{key}" for key in machine_file._GUEST_KEYS]
     assert sorted(TABLED.findall(TEXT)) == sorted([*ours.names, *keys])
+    assert [f"{kind}.{name}" for kind, name, _ in EXAMPLE.findall(TEXT)] == [
+        name for name in TABLED.findall(TEXT) if name in ours.names
+    ]

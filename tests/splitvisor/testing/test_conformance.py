@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from splitvisor.testing.conformance import assert_conforms
+
+GARBAGE = "neither what was there nor zeros"
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """A disk that fails two checks: its discarded sectors are garbage."""
+    (tmp_path / "a.img").write_bytes(bytes(1 << 20))
+    (tmp_path / "key").write_bytes(os.urandom(64))
+    return f"encrypt:key={tmp_path}/key,child=(file:path={tmp_path}/a.img)"
+
+
+def test_failures_are_told_with_what_is_demanded(encrypted):
+    with pytest.raises(AssertionError) as told:
+        assert_conforms("block", encrypted)
+    lines = str(told.value).splitlines()
+    assert lines[0] == f"block driver {encrypted}:"
+    assert [line.partition(":")[0] for line in lines[1::2]] == [
+        "is_like_bytes_in_memory",
+        "discards",
+    ]
+    assert lines[4].startswith("    demanded: What was discarded is what was there, or zeros")
+
+
+def test_what_is_known_has_to_stay_so(encrypted):
+    known = dict.fromkeys(("is_like_bytes_in_memory", "discards"), GARBAGE)
+    assert assert_conforms("block", encrypted, known)
+    with pytest.raises(AssertionError) as told:
+        assert_conforms("block", encrypted, known | {"reads_anywhere": "", "no_such_check": ""})
+    lines = str(told.value).splitlines()[1:]
+    assert lines == [
+        "reads_anywhere: is known to fail with '': it did not",
+        "no_such_check: there is no such check",
+    ]
+
+
+def test_a_sound_driver_passes():
+    results = assert_conforms("entropy", "system")
+    assert all(result.demand and result.outcome == "passed" for result in results)
