@@ -2,8 +2,8 @@
 
 The guest's reads come from the source. A thread copies it to the target, piece by piece, and what
 is written meanwhile goes to both (see copying.py). It makes way for the guest: after a piece during
-which the guest asked for something it pauses for as long as the piece took; an idle guest leaves
-it all the time. Pieces that take long get smaller.
+which the guest asked for something it pauses for longer than the piece took, and the next one is
+smaller if that took long; an idle guest leaves it all the time.
 
 When all is copied and flushed, a mark in the run directory says so; that is what `block.pivot`
 looks for, which then serves from the target. The mark is taken away before a write returns that
@@ -16,24 +16,26 @@ A target may be larger than the source; what it has beyond is its own and stays 
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from drivers.bucket import Bucket
-from drivers.copying import PIECE, Pair
+from drivers.copying import CHUNK, PIECE, Pair
 from drivers.filter import abilities_of, begin, block_size_of, close_all, open_all, patience_of
 from drivers.interface import Ability, Child, Claim, DriverError, Keep, MediumError, Progress
 from drivers.options import Size
 from drivers.zeros import put_zeros
 
-LEAST = PIECE >> 4
-QUICK, SLOW = 0.005, 0.02  # seconds for a piece, which requests wait for
-FLUSHED_AT = 64 * PIECE  # so that the last flush, which writes wait for, is short
+FLUSHED_AT = 64 * PIECE  # so that no flush takes long
+QUICK, SLOW = 0.0005, 0.001  # seconds for a piece while the guest asks for something
+REST = 3.0  # times what a piece took, which the guest then has for itself
+FEW = 16  # chunks: so many may be copied while writes wait
+ROUNDS = 10  # before it may be more
 BURST = 0.1  # seconds
-LOCKED = 30.0  # seconds that a request may have to wait for a flush of the target
+LOCKED = 30.0  # seconds that a write may have to wait for the last flush of the target
 
 
 class MigrateBlock:
@@ -66,6 +68,7 @@ class MigrateBlock:
         self._mark = Mark(options.keep, options.target)
         self._bucket = Bucket(options.rate, BURST, time.monotonic()) if options.rate else None
         self._asked = 0  # requests of the guest
+        self._piece = PIECE
         self._complete = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._copy, name="copy", daemon=True)
@@ -107,7 +110,7 @@ class MigrateBlock:
         self._asked += 1
         with self._pair.source_lock:
             self._pair.source.flush()
-        if self._pair.reach == self.size:  # before that the end of the copy sees to it
+        if self._pair.settled:  # before that the end of the copy sees to it
             self._followed(self._pair.flush())
 
     def discard(self, offset: int, length: int) -> None:
@@ -170,25 +173,38 @@ class MigrateBlock:
         self.patience = LOCKED + sum(known) if len(known) == len(each) else None
 
     def _copy(self) -> None:
-        flushed, piece = 0, PIECE
-        while self._pair.reach < self.size and not self._pair.problem:
-            began, asked = time.monotonic(), self._asked
-            self._pair.advance(piece)
-            now = time.monotonic()
-            delay = self._bucket.take(piece, now) if self._bucket else 0.0
-            if self._asked != asked:
-                delay = max(delay, now - began)
-            if self._ending.wait(delay) if delay else self._ending.is_set():
+        pair, flushed = self._pair, 0
+        while pair.reach < self.size and not pair.problem:
+            if not self._step(pair.advance):
                 return
-            if now - began > SLOW:
-                piece = max(piece // 2, LEAST)
-            elif now - began < QUICK:
-                piece = min(piece * 2, PIECE)
-            if self._pair.reach - flushed >= FLUSHED_AT:
-                self._pair.flush()
-                flushed = self._pair.reach
-        if self._pair.flush():
+            if pair.reach - flushed >= FLUSHED_AT:
+                pair.flush()
+                flushed = pair.reach
+        for _ in range(ROUNDS):  # each leaves less, unless the guest writes faster than we do
+            pair.flush()
+            for _ in range(pair.missed):
+                if pair.missed > FEW and not self._step(pair.catch_up):
+                    return
+            if pair.missed <= FEW or pair.problem:
+                break
+        if pair.settle() and pair.flush():
             self._finish()
+
+    def _step(self, act: Callable[[int], None]) -> bool:
+        """Have a piece copied, and let the guest have its turn; False if it is time to end."""
+        began, asked = time.monotonic(), self._asked
+        act(self._piece)
+        now = time.monotonic()
+        delay = self._bucket.take(self._piece, now) if self._bucket else 0.0
+        if self._asked == asked:
+            self._piece = min(self._piece * 2, PIECE)
+        else:
+            delay = max(delay, REST * (now - began))
+            if now - began > SLOW:
+                self._piece = max(self._piece // 2, CHUNK)
+            elif now - began < QUICK:
+                self._piece = min(self._piece * 2, PIECE)
+        return not (self._ending.wait(delay) if delay else self._ending.is_set())
 
     def _finish(self) -> None:
         with self._pair.target_lock:

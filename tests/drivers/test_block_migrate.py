@@ -180,12 +180,12 @@ def test_a_write_that_fails_after_the_copy_undoes_its_completeness(place):
 
 
 def test_a_flush_that_fails_after_the_copy_undoes_its_completeness(place):
-    faults = "flush 2 error"
+    faults = "flush 3 error"
     disk = opened(place, faults)
     disk.begin()
     assert finished(disk).complete
     disk.flush()
-    assert "flush 2 was to fail" in disk.progress().problem
+    assert "flush 3 was to fail" in disk.progress().problem
     disk.close()
     with pytest.raises(DriverError, match="is not complete"):
         pivot(place, faults)
