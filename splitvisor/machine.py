@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import get_type_hints
 
+from drivers.interface import DriverError
 from drivers.registry import find
 from drivers.spec import parse
 from policies.parameters import InvalidError, VcpuParameters, check
@@ -257,9 +258,15 @@ def refuse_duplicates(what: str, names: Iterable[str]) -> None:
 
 
 def tagged(name: str, spec_text: str) -> str:
-    """The spec of a shared folder with a tag, which is the device's name unless it says another."""
-    spec = parse(spec_text)
-    if "tag" in get_type_hints(find(Model.FOLDER.driver_kind, spec.driver).Options):
+    """The spec of a shared folder with a tag, its device's name unless it says another. One that is
+    wrong stays as it is, to be refused with all others.
+    """
+    try:
+        spec = parse(spec_text)
+        options = get_type_hints(find(Model.FOLDER.driver_kind, spec.driver).Options)
+    except DriverError:
+        return spec_text
+    if "tag" in options:
         spec.options.setdefault("tag", name)
     return str(spec)
 

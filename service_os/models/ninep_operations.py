@@ -188,13 +188,10 @@ class Operations:
             _time(valid & A_MTIME, valid & A_MTIME_SET, *times[2:]),
         )
         if change != Change():
-            try:
-                if fid.is_open:
-                    self._file(fid).change(change)
-                else:
-                    self._driver.change(fid.path, change)
-            except OverflowError:
-                raise _error(errno.EINVAL) from None
+            if fid.is_open:
+                self._file(fid).change(change)
+            else:
+                self._driver.change(fid.path, change)
         return b""
 
     def _lopen(self, turn: Turn, number: int, flags: int) -> bytes:
@@ -224,10 +221,13 @@ class Operations:
         try:
             file = self._driver.create(path, flags, mode)
         except FileExistsError:
-            if not turn.again:
+            if turn.again:
+                file = self._driver.reopen(path, flags, self._driver.stat(path).st_ino)
+                file.change(Change(mode=mode & 0o7777))
+            elif exclusive:
                 raise
-            file = self._driver.reopen(path, flags, self._driver.stat(path).st_ino)
-            file.change(Change(mode=mode & 0o7777))
+            else:
+                file = self._driver.open(path, flags)  # somebody else made it just now
         return self._opened(number, path, flags, file)
 
     def _opened(self, number: int, path: bytes, flags: int, file: OpenFile) -> bytes:

@@ -147,6 +147,24 @@ def test_a_clock_and_devices_of_other_kinds(lent):
     )
 
 
+def test_folders_are_mounted_by_their_names_or_by_the_tag_that_they_are_given():
+    folders = """[
+        "directory:path=share",
+        { driver = "directory", path = "/srv", readonly = true, name = "docs" },
+        "directory:path=/home,tag=home",
+    ]"""
+    folders = parse(HERE, guest_with(f"folders = {folders}")).guests[0].devices[-3:]
+    assert folders == (
+        Device("share0", Model.FOLDER, "directory:path=/lab/share,tag=share0"),
+        Device("docs", Model.FOLDER, "directory:path=/srv,readonly,tag=docs"),
+        Device("share2", Model.FOLDER, "directory:path=/home,tag=home"),
+    )
+    with pytest.raises(
+        UserError, match=r"guests.web.folders\[0\]: no folder driver 'directry', did"
+    ):
+        parse(HERE, guest_with("folders = ['directry:path=/']"))
+
+
 ABACUS = """
 from dataclasses import dataclass
 class Abacus:
