@@ -57,6 +57,7 @@ bench: setup  ## the figures, in some ten minutes: disks, recovery, QEMU beside 
 	@$(BIN)/python -m benchmarks.net
 	@$(BIN)/python -m benchmarks.recovery
 	@$(BIN)/python -m benchmarks.swap --swaps 1000
+	@$(BIN)/python -m benchmarks.copy
 	@$(BIN)/python -m benchmarks.sched
 	@$(BIN)/python -m benchmarks.simulated
 

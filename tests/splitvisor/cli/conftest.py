@@ -25,6 +25,7 @@ class Operator(operator_grpc.OperatorServicer):
         self.scheduler = core.SchedulerStatus()
         self.events = []
         self.armed = {}  # faults by service OS
+        self.migrations = []  # as they are, one for each time that is asked
         self.upgraded = threading.Event()  # until then an upgrade takes
         self.upgraded.set()
 
@@ -49,6 +50,18 @@ class Operator(operator_grpc.OperatorServicer):
         self._note(request, context)
         swap = operator.Swap(old="file:path=a.img", new=request.spec, pause_ms=3.14)
         return operator.SwapDriverReply(pid=9, epoch=3, swap=swap)
+
+    def MigrateDisk(self, request, context):
+        self._note(request, context)
+        return self.migrations.pop(0)
+
+    def GetMigration(self, request, context):
+        self._note(request, context)
+        return self.migrations.pop(0)
+
+    def AbortMigration(self, request, context):
+        self._note(request, context)
+        return self.migrations.pop(0)
 
     def ReleaseDevice(self, request, context):
         self._note(request, context)
