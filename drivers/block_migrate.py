@@ -29,7 +29,7 @@ from drivers.interface import Ability, Child, Claim, DriverError, Keep, MediumEr
 from drivers.options import Size
 from drivers.zeros import put_zeros
 
-FLUSHED_AT = 64 * PIECE  # so that no flush takes long
+FLUSHED_AT = 32 * PIECE  # so that no flush takes long
 QUICK, SLOW = 0.0005, 0.001  # seconds for a piece while the guest asks for something
 REST = 3.0  # times what a piece took, which the guest then has for itself
 FEW = 16  # chunks: so many may be copied while writes wait

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -164,6 +165,22 @@ def test_a_target_that_fails_is_given_up_and_the_guest_not_told(place):
     disk.close()
     with pytest.raises(DriverError, match="is not complete"):
         pivot(place, "write 3 error")
+
+
+def test_a_host_that_has_no_room_for_the_target_ends_the_copy(place):
+    (place / "old.img").write_bytes(b"o" * SIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, hard))  # as far as a file may be written
+    try:
+        disk = opened(place)
+        disk.begin()
+        progress = finished(disk)
+        assert get(disk, SIZE - 512, 512) == b"o" * 512
+        disk.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert progress.problem.startswith("target, at byte ")
+    assert "raise the limit on the size of files" in progress.problem
 
 
 def test_a_write_that_fails_after_the_copy_undoes_its_completeness(place):
