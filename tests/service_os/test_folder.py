@@ -3,66 +3,13 @@
 import os
 import random
 import threading
-from collections import deque
 
 import grpc
 import pytest
 
-from protos.io_pb2 import Request
 from service_os.models.ninep_wire import RLERROR, T
+from tests.service_os.folder_core import Core
 from tests.service_os.models.ninep_client import Client, message, text
-
-WRITABLE = 8192
-
-
-class Core:
-    """Keeps what is not answered, and gives it to the next incarnation first."""
-
-    def __init__(self, start, share):
-        self._start, self._spec = start, f"directory:path={share}"
-        self._waiting = deque()
-        self._generation = 0
-        self.replayed = 0
-        self.incarnation = None
-        self.next()
-
-    def next(self):
-        self.incarnation = self._start()
-        self._stream = self.incarnation.attach("folder", self._spec)
-        attached = self._stream.next().attached
-        assert (attached.device_id, attached.queues[0].ordered) == (9, True)
-        if self._waiting:
-            self.replayed += len(self._waiting)
-            self._stream.submit(*self._waiting, replay=True)
-
-    def submit(self, data):
-        self._generation += 1
-        request = Request(slot=self._generation % 128, generation=self._generation)
-        request.inlined, request.payload = True, data
-        request.readable, request.writable = len(data), WRITABLE
-        self._waiting.append(request)
-        self._stream.submit(request)
-
-    def answers(self):
-        """Of the oldest that wait, one or more; whoever dies meanwhile is followed."""
-        while True:
-            try:
-                completions = self._stream.completions()
-            except grpc.RpcError:
-                self.incarnation.kill()
-                self.next()
-                continue
-            assert not completions.HasField("state")
-            for completion in completions.completions:
-                request = self._waiting.popleft()
-                assert completion.generation == request.generation
-                yield completion.payload
-            return
-
-    def exchange(self, data):
-        self.submit(data)
-        (answer,) = self.answers()
-        return answer
 
 
 @pytest.fixture
