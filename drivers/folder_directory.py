@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drivers.beneath import again, find
-from drivers.interface import NOW, Change, DriverError, Keep, Listed
+from drivers.folders import NOW, Change, Listed
+from drivers.interface import DriverError, Keep
 from drivers.notes import Notes
 
 MAX_TAG = 31  # bytes; what the launchers and guests of others take

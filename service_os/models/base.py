@@ -5,8 +5,8 @@ it as a transcript. There are two sorts:
 
 * `Immediate` models (block, entropy, virtio) answer a request while it is executed. They are the
   hot path.
-* `Evented` models (console, UART, clock) may hold a request until something arrives, and have a
-  state that outlives the process: the blob that `state` gives and the constructor takes.
+* `Evented` models (console, UART, clock, folder) may hold a request until something arrives, and
+  have a state that outlives the process: the blob that `state` gives and the constructor takes.
 * `Framed` models (net) do as well, a batch at a time, and have no state.
 """
 

@@ -2,19 +2,20 @@
 
 A request is a 9P message in what is readable, its reply the start of what is writable. All are
 executed one after the other and answered in order, so a replay is of all that was asked since some
-moment; what a request does is in ninep_operations.py, what is remembered across deaths in
-ninep_fids.py. That memory is with the driver and not in the state that the core keeps: it must
-know of a change before it is made, and the state leaves with its answer.
+moment. What a request does is in ninep_operations.py and ninep_changes.py, what is remembered
+across deaths in ninep_fids.py. That memory is with the driver, not in the state that the core
+keeps: it must know of a change before it is made, and the state leaves with its answer.
 """
 
 import errno
 
-from drivers.interface import FolderDriver
+from drivers.folders import FolderDriver
 from protos.io_pb2 import Request
 from service_os.models import ninep_wire as wire
 from service_os.models.base import Done, QueueShape, Shape
 from service_os.models.ninep_fids import Exhausted, Memory
-from service_os.models.ninep_operations import Operations, Turn
+from service_os.models.ninep_operations import Operations
+from service_os.models.ninep_turn import Turn
 
 DEVICE_ID = 9
 F_MOUNT_TAG = 1 << 0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from drivers.interface import Listed, OpenFile
+from drivers.folders import Listed, OpenFile
 
 MAX_FIDS = 1 << 16
 MAX_PATH_BYTES = 16 << 20  # of all fids together

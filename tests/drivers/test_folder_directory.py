@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from drivers.interface import Change, DriverError, Keep, SpecError
+from drivers.folders import Change
+from drivers.interface import DriverError, Keep, SpecError
 from drivers.registry import check, make
 
 
@@ -66,7 +67,8 @@ CHILD = """
 import os, sys
 from pathlib import Path
 from drivers.folder_directory import DirectoryFolder
-from drivers.interface import Change, Keep
+from drivers.folders import Change
+from drivers.interface import Keep
 base = Path(sys.argv[1])
 if os.geteuid() == 0:
     os.setgid(65534)

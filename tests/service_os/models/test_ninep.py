@@ -538,7 +538,9 @@ def test_a_death_anywhere_in_a_request_changes_neither_answer_nor_outcome(tmp_pa
         for after in (False, True):
             one, client = prepared(tmp_path / f"{number}.{after}")
             fragile = Fragile(one.driver, number, after)
-            one.model._operations._driver, one.model._memory.note = fragile, fragile.note
+            operations, memory = one.model._operations, one.model._memory
+            operations._driver = operations._changes._driver = fragile
+            memory.note = fragile.note
 
             def exchange(data, one=one):
                 nonlocal deaths, survived
