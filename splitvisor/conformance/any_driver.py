@@ -195,6 +195,8 @@ def refuses_in_one_line(subject: Subject) -> None:
     """
 
     def work() -> bytes:
+        with subject.serving() as driver:
+            use(subject.kind, driver)  # what is made once is there from here on
         tried = 0
         for what, spec, opens in _wrong(subject):
             tried += 1

@@ -5,6 +5,7 @@ takes too long is ended with its process.
 """
 
 import inspect
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,15 @@ def adapt(driver: Any) -> Any:
         if not name.startswith("_") and inspect.iscoroutinefunction(getattr(kind, name))
     ]
     return _Waiting(driver, names) if names else driver
+
+
+def _forget() -> None:
+    """In a child that was forked: the thread is not there."""
+    global _token  # noqa: PLW0603  # one loop for the process
+    _token = None
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 class _Waiting:

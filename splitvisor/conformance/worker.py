@@ -16,8 +16,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from drivers.interface import DriverError
 from splitvisor.conformance import checks
 from splitvisor.conformance.contract import (
+    OPENS,
     Check,
     InapplicableError,
     Outcome,
@@ -28,6 +30,7 @@ from splitvisor.conformance.contract import (
 from splitvisor.conformance.subject import Subject
 from splitvisor.conformance.victims import described, ending
 
+SMALLEST = 1 << 20  # bytes of a disk
 LIMIT = 90.0  # seconds for a check
 
 
@@ -40,11 +43,26 @@ def main(kind: str, spec: str, folder: str, output: str, *only: str) -> None:
     out = int(output)
     os.set_inheritable(out, False)
     signal.signal(signal.SIGTERM, _interrupted)
+    first = attempt(Check(kind, OPENS, "It can be opened at all.", _opens), subject)
+    if first.outcome is Outcome.FAILED:
+        os.write(out, json.dumps(asdict(first)).encode() + b"\n")
+        return
     for check in checks_of(kind):
         if only and check.name not in only:
             continue
         result = attempt(check, subject)
         os.write(out, json.dumps(asdict(result)).encode() + b"\n")
+
+
+def _opens(subject: Subject) -> None:
+    try:
+        with subject.opened() as driver:
+            size = driver.size if subject.kind == "block" else SMALLEST
+    except DriverError as error:
+        raise ViolationError(str(error)) from None
+    if size < SMALLEST:
+        cure = "give it 1M or more"
+        raise ViolationError(f"a disk of {size} bytes is too small for the checks: {cure}")
 
 
 def attempt(check: Check, subject: Subject) -> Result:

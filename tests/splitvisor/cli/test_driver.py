@@ -11,6 +11,8 @@ from splitvisor.cli.driver_facts import example_of, installed, options_of
 from splitvisor.cli.driver_templates import DRIVERS
 from splitvisor.cli.main import main
 from splitvisor.conformance.run import KINDS
+from splitvisor.machine import Device, Guest, Machine, Model
+from splitvisor.supervisor.file_locks import FileLocks
 
 
 @pytest.fixture
@@ -75,6 +77,16 @@ def test_test_asks_before_anything_is_lost(splitvisor, tmp_path):
     assert status == 2
     assert f"what is in {tmp_path}/a.img may be lost: say --yes if it may" in said
     assert (tmp_path / "a.img").read_bytes().startswith(b"precious")
+
+
+def test_test_refuses_a_disk_that_is_in_use(splitvisor, tmp_path):
+    (tmp_path / "a.img").write_bytes(bytes(1 << 20))
+    device = Device("disk0", Model.BLOCK, f"file:path={tmp_path}/a.img")
+    with FileLocks() as locks:
+        locks.take(Machine("lab", (Guest("web", tmp_path, devices=(device,)),)))
+        status, _, said = splitvisor("driver", "test", "--yes", "file:path=a.img")
+    assert status == 2
+    assert f"{tmp_path}/a.img is in use" in said
 
 
 def test_test_tells_of_each_check_and_ends_with_a_verdict(splitvisor, tmp_path):

@@ -25,6 +25,7 @@ BREAKS = {}  # by kind, check, and name of the driver
 FILES = ("block", "console")
 SOUND = (
     ("block", "Disk"),
+    ("block", "AsyncDisk"),
     ("console", "Console"),
     ("console", "Typist"),
     ("entropy", "Source"),
@@ -95,6 +96,46 @@ class Disk:
 
     def close(self):
         os.close(self.fd)
+
+
+class AsyncDisk(Disk):
+    """Its methods wait, for trio."""
+
+    async def begin(self):
+        import trio
+
+        self.lock = trio.Lock()
+
+    async def read(self, offset, into):
+        async with self.lock:
+            super().read(offset, into)
+
+    async def write(self, offset, data):
+        async with self.lock:
+            await self._write(offset, data)
+
+    async def _write(self, offset, data):
+        super().write(offset, data)
+
+    async def flush(self):
+        async with self.lock:
+            super().flush()
+
+    async def discard(self, offset, length):
+        await self.write(offset, memoryview(bytes(length)))
+
+    async def write_zeroes(self, offset, length, unmap):
+        await self.write(offset, memoryview(bytes(length)))
+
+    async def close(self):
+        super().close()
+
+
+@breaks("block", "a_write_may_be_cut_off_anywhere")
+class AsyncClears(AsyncDisk):
+    async def write(self, offset, data):
+        await self._write(offset, memoryview(bytes(len(data))))
+        await self._write(offset, data)
 
 
 @breaks("block", "says_what_it_is")
