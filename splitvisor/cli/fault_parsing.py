@@ -43,6 +43,8 @@ def parse_fault(
         point = faults.BEFORE_EXECUTE
     if every_incarnation and point == faults.ANYWHERE and kind.is_signal:
         raise UserError("a signal is sent once: name a point for --every-incarnation with --at")
+    if times not in (None, 1) and point == faults.ANYWHERE and kind.is_signal:
+        raise UserError(f"a signal is sent once: name a point for --times {times} with --at")
     guest, name = _device(device)
     return faults.Fault(
         action=kind.number,

@@ -69,9 +69,11 @@ class Lasting:
         """One more."""
         self._faults.append(fault)
 
-    def clear(self) -> None:
-        """There are none any more."""
+    def clear(self) -> int:
+        """There are none any more; how many there were."""
+        count = len(self._faults)
         self._faults.clear()
+        return count
 
     async def arm(self, endpoint: core.ServiceEndpoint) -> None:
         """Put all into an incarnation; UserError or MachineError if it does not take one."""
@@ -91,10 +93,9 @@ async def armed(endpoint: core.ServiceEndpoint) -> list[faults.Armed]:
     return list((await _ask(endpoint, "List", request)).faults)
 
 
-async def disarm(endpoint: core.ServiceEndpoint) -> int:
-    """Take all away; how many."""
-    request = faults.ClearRequest(token=endpoint.token)
-    return int((await _ask(endpoint, "Clear", request)).cleared)
+async def disarm(endpoint: core.ServiceEndpoint) -> None:
+    """Take all away."""
+    await _ask(endpoint, "Clear", faults.ClearRequest(token=endpoint.token))
 
 
 def describe(request: operator.FaultRequest) -> str:

@@ -233,10 +233,17 @@ class ServiceKeeper:
         return await faults.armed(self.incarnation()[1].endpoint)
 
     async def clear_faults(self) -> int:
-        """Take them away, in every incarnation; how many it were."""
+        """Take them away, in every incarnation; how many it were.
+
+        One of every incarnation counts once, wherever it is armed now.
+        """
         faults.check_failpoints(self.name, self.settings)
-        self._lasting.clear()
-        return sum([await faults.disarm(p.endpoint) for p in list(self._processes.values())])
+        count = self._lasting.clear()
+        for process in list(self._processes.values()):
+            waiting = await faults.armed(process.endpoint)
+            count += sum(not armed.fault.every_incarnation for armed in waiting)
+            await faults.disarm(process.endpoint)
+        return count
 
     async def end(self, patience: trio.CancelScope) -> None:
         """End whatever runs: SIGTERM to the one that serves, so that it flushes; then SIGKILL."""
@@ -335,7 +342,9 @@ class ServiceKeeper:
         process = self._processes[epoch]
         with process.waiting():
             try:
-                reply = await self._calls.prepare(process.endpoint)
+                endpoint = core.ServiceEndpoint(withheld=self.quarantined())
+                endpoint.MergeFrom(process.endpoint)
+                reply = await self._calls.prepare(endpoint)
             except grpc.RpcError as error:
                 why = f"cannot stand by: {reason_of(error)}"
                 self.feed(steps.Lost(epoch, why))

@@ -122,6 +122,7 @@ def test_what_was_done_as_json(splitvisor, web):
         (("kill", "--device", "disk0"), "--device 'disk0': write GUEST/DEVICE, as in web/disk0"),
         (("kill", "--device", "lab/web/disk0"), "--device 'lab/web/disk0': write GUEST/DEVICE"),
         (("kill", "--every-incarnation"), "a signal is sent once: name a point for --every-inc"),
+        (("kill", "--times", "0"), "a signal is sent once: name a point for --times 0 with --at"),
         (("slow", "--by", "20"), "'20' is not a duration"),
         (("slow", "--by", "999ns"), "--by 999ns: give 1us to 3600s"),
         (("slow", "--by", "3601s"), "--by 3601s: give 1us to 3600s"),

@@ -50,6 +50,8 @@ def test_without_a_point_it_acts_where_the_command_would():
         ({"action": "kill", "device": "web/"}, "--device 'web/': write GUEST/DEVICE"),
         ({"action": "kill", "device": "/disk0"}, "--device '/disk0': write GUEST/DEVICE"),
         ({"action": "kill", "every_incarnation": True}, "a signal is sent once: name a point"),
+        ({"action": "kill", "times": 0}, "a signal is sent once: name a point for --times 0"),
+        ({"action": "stop", "times": 2}, "a signal is sent once: name a point for --times 2"),
     ],
 )
 def test_a_mistake_is_one_line(words, problem):

@@ -503,6 +503,23 @@ async def test_faults_are_armed_listed_and_cleared(lab):
     assert await lab.keeper.faults() == []
 
 
+@with_(failpoints=True)
+async def test_a_fault_of_every_incarnation_counts_once(lab):
+    await lab.until(events.ServiceStandsBy)
+    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED))
+    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED, every_incarnation=True))
+    assert await lab.keeper.clear_faults() == 2
+    assert await lab.keeper.clear_faults() == 0
+
+
+@with_(standby=False, failpoints=True)
+async def test_a_fault_of_every_incarnation_counts_before_the_next_one_has_it(lab):
+    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED, every_incarnation=True))
+    lab.keeper.kill()
+    await lab.until(events.ServiceDied)
+    assert await lab.keeper.clear_faults() == 1
+
+
 @with_(standby=False, failpoints=True)
 async def test_a_fault_that_acts_at_once_is_a_death_like_any_other(lab):
     await lab.keeper.inject(request(faults.EXIT))
