@@ -11,8 +11,8 @@ from microhypervisor.sched.accounting import State
 from microhypervisor.sched.scheduler import GROUP, Scheduler
 from microhypervisor.sched.task import Task
 from protos import core_pb2
+from sessions.attachment import Problems
 from sessions.directory import ServiceDirectory
-from sessions.service import Problems
 
 _CPUS = {"kvm": core_pb2.CPU_KVM, "emulated": core_pb2.CPU_EMULATED}
 

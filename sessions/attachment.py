@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from microhypervisor.devices.served import ServedDevice
+from microhypervisor.errors import PeerFault
 from sessions.dialogue import Phase
 from sessions.session import Session
+
+Problems = list[tuple[ServedDevice, PeerFault | None]]
 
 
 @dataclass(eq=False, slots=True)

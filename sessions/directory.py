@@ -8,10 +8,10 @@ from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.plugins import installed, load
 from protos import core_pb2
-from sessions.attachment import Attachment
+from sessions.attachment import Attachment, Problems
 from sessions.channel import REMOTE, RESIDENT, Channel, Open
 from sessions.dialogue import Kind
-from sessions.service import FAILING_EPOCH, Problems, Service
+from sessions.service import FAILING_EPOCH, Service
 from sessions.session import Session
 from sessions.telling import about
 

@@ -13,15 +13,15 @@ from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from protos import core_pb2
-from sessions.attachment import Attachment, close
+from sessions.attachment import Attachment, Problems, close
 from sessions.dialogue import Kind
 from sessions.session import Session
 from sessions.telling import about
+from sessions.turns import check_whole, in_turn
 
 CLOSING_S = 1.0  # for the drivers of a released incarnation, at least
 FAILING_EPOCH = 0  # of the core itself; a service OS's is greater
 
-Problems = list[tuple[ServedDevice, PeerFault | None]]
 Make = Callable[[ServedDevice, core_pb2.ServiceEndpoint, str], Session]
 
 
@@ -55,7 +55,7 @@ class Service:
         return self._attachments.get(device)
 
     def prepare(self, endpoint: core_pb2.ServiceEndpoint) -> Problems:
-        """Open every device there; returns each with its problem, if any."""
+        """Open all devices there but those withheld; returns each with its problem, if any."""
         with self._lock:
             self._check(endpoint)
             self._announced = endpoint
@@ -68,7 +68,8 @@ class Service:
                 if self._announced is not endpoint:
                     raise PeerFault(f"epoch {endpoint.epoch}: another one is to stand by")
                 self._standby = endpoint
-                made = [self._stand_by(a, endpoint) for a in self.attachments]
+                wanted = [a for a in self.attachments if a.name not in endpoint.withheld]
+                made = [self._stand_by(a, endpoint) for a in wanted]
             for session in made:
                 session.start()
             opened = [(session.device, session.wait_opened()) for session in made]
@@ -94,14 +95,14 @@ class Service:
             for a in self.attachments:
                 a.leave(epoch, a in wanted)
             if endpoint.one_by_one:
-                return self._in_turn(wanted, endpoint)
+                return in_turn(wanted, lambda a: self._promote(a, endpoint))
             # Those first whose guests wait; what has to be opened would hold the others up.
             warm_first = sorted(wanted, key=lambda a: (a.standby is None, not a.device.owes()))
             begun = [(a, a.standing_by, self._promote(a, endpoint)) for a in warm_first]
             results = [
                 (a.device, self._outcome(a, session, warm, endpoint)) for a, warm, session in begun
             ]
-            _check_whole(results)
+            check_whole(results)
             return results, ""
 
     def add(self, device: ServedDevice) -> None:
@@ -349,21 +350,6 @@ class Service:
             problem = self._afresh(a, endpoint).wait_attached()
         return problem
 
-    def _in_turn(
-        self, wanted: list[Attachment], endpoint: core_pb2.ServiceEndpoint
-    ) -> tuple[Problems, str]:
-        results: Problems = []
-        for turn, a in enumerate(wanted):
-            session = self._promote(a, endpoint)
-            problem = session.wait_attached() or session.wait_replayed()
-            results.append((a.device, problem))
-            guilty = a.name if session.broke_in_replay else ""
-            if guilty:
-                rest = PeerFault(f"the incarnation broke off with device {a.name}")
-                return results + [(other.device, rest) for other in wanted[turn + 1 :]], guilty
-            _check_whole(results)
-        return results, ""
-
     def _drain(self, serving: list[Attachment], patience_ms: int, deadline: float) -> None:
         for a in serving:
             a.device.hold(True)
@@ -392,11 +378,3 @@ class Service:
     def _tell(self, kind: Kind, epoch: int, count: int = 0) -> None:
         event = core_pb2.Event(kind=kind, service=self.name, epoch=epoch, count=count)
         self._events.emit(event)
-
-
-def _check_whole(results: Problems) -> None:
-    """A device that is refused is the device's affair; with a stream that breaks all is over."""
-    for device, problem in results:
-        if problem and problem.refusal is Refusal.NOT_CONNECTED:
-            text = f"it broke off with device {device.guest}/{device.config.name}: {problem}"
-            raise PeerFault(text, Refusal.NOT_CONNECTED)

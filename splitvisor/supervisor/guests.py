@@ -19,6 +19,7 @@ from splitvisor.machine import Guest, OnReset
 from splitvisor.supervisor import events, rpc
 from splitvisor.supervisor.plan import Plan
 
+BOOTS = 5  # of a guest whose service OS dies each time
 CALL_DEADLINE = 30.0  # seconds; creating a guest attaches its devices, on a loaded host
 
 
@@ -160,7 +161,7 @@ class GuestKeeper:
 
     async def _boot(self, guest: Guest, built: BuiltGuest) -> None:
         reference = core.GuestRef(name=built.config.name)
-        while True:
+        for attempt in range(1, BOOTS + 1):
             await self._services_serving(guest)
             try:
                 await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
@@ -168,7 +169,12 @@ class GuestKeeper:
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:
                     raise
-                # Its service OS died in between: again when the next one serves.
+                if attempt == BOOTS:
+                    raise UserError(
+                        f"guest {guest.name}: a service OS died {BOOTS} times in a row while its "
+                        f"devices were opened, the last time with this: {error.details()}"
+                    ) from None
+                # Again when the next one serves.
         await rpc.call(self._stub.LoadGuest, built.chunks(), CALL_DEADLINE)
         await rpc.call(self._stub.StartGuest, reference, CALL_DEADLINE)
 

@@ -1,10 +1,10 @@
-"""Finding the device whose requests kill a service OS, and keeping it away from it.
+"""Finding the device that kills a service OS, and keeping it away from it.
 
-A poison request is replayed to each next incarnation and kills that one too. All devices begin at
-once, so a death tells nothing of who did it: after two in a row with replays undone they begin one
-by one, and the core names whose turn it was. Whoever was named three times, and never came
-through in between, is kept away. Somebody else's signal can look the same, but hardly five times
-in a row in the midst of a replay.
+A poison request is replayed to each next incarnation and kills that one too, and a driver that dies
+when it is opened does so each time. All devices begin at once, so a death tells nothing of who did
+it: after two in a row with replays undone they begin one by one, and the core names whose turn it
+was. Whoever was named three times, and never came through in between, is kept away. Somebody else's
+signal can look the same, but hardly five times in a row before all is replayed.
 """
 
 SUSPICIOUS = 2  # deaths in a row with replays undone
@@ -38,12 +38,12 @@ class Quarantine:
         self._marks.pop(device, None)
 
     def blame(self, device: str) -> str:
-        """An incarnation was lost in a device's replay; the reason if it is kept away from now."""
+        """An incarnation was lost in a device's turn; the reason if it is kept away from now."""
         self._marks[device] = self._marks.get(device, 0) + 1
         if self._marks[device] < MARKS:
             return ""
         del self._marks[device]
-        self.reasons[device] = f"the service OS was lost {MARKS} times in a row in its replay"
+        self.reasons[device] = f"the service OS was lost {MARKS} times in a row in its turn"
         return self.reasons[device]
 
     def release(self, device: str) -> bool:

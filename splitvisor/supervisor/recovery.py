@@ -41,7 +41,8 @@ class Recovery:
         self.history = History()
         self._keeps_standby = standby
         self._epoch = 0
-        self._dying: set[int] = set()  # that stood by, and are not reaped yet
+        # That stood by and are not reaped yet: why, but for those that were not needed any more.
+        self._dying: dict[int, str | None] = {}
         self._until: int | None = None  # of STARTING and BACKING_OFF
         self._refill_at = 0
         self._handover = False  # the standby is to take over as soon as it is ready
@@ -167,7 +168,7 @@ class Recovery:
         if incarnation is None:
             return
         if event.guilty:
-            self._lose_active(f"was lost while {event.guilty} was replayed", dead=False)
+            self._lose_active(f"was lost in the turn of {event.guilty}", dead=False)
         else:
             self.served, self.state = True, State.REPLAYING
             incarnation.devices = event.devices
@@ -230,19 +231,21 @@ class Recovery:
         if standby.since and self._now - standby.since >= QUICK:
             self._standby_backoff.succeeded()
         delay = 0 if standby.ordered is not None else self._standby_backoff.failed()
-        told = (standby.pid, standby.epoch, why or DIED)
-        self._tell(events.ServiceStandbyLost(self.service, *told))
         self._drop_standby(standby, self._now + delay)
+        self._dying[standby.epoch] = why
         if self._upgrading and self.state is not State.RELEASING:  # or the next one is as new
             self._end_upgrade(f"the new one {why or DIED}")
 
     def _drop_standby(self, standby: Incarnation, refill_at: int) -> None:
-        self._dying.add(standby.epoch)
+        self._dying[standby.epoch] = None
         self._do(steps.Fence(standby.epoch))
         self.standby, self._refill_at = None, refill_at
 
     def _reaped(self, event: steps.Reaped) -> None:
-        self._dying.discard(event.epoch)
+        why = self._dying.pop(event.epoch, None)
+        if why is not None:
+            told = (event.pid, event.epoch, why or f"died: {event.how}")
+            self._tell(events.ServiceStandbyLost(self.service, *told))
         active = self.active
         if active is None or active.epoch != event.epoch or self.state is not State.FENCING:
             return

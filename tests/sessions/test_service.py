@@ -199,14 +199,13 @@ def test_a_device_on_its_way_to_a_dead_incarnation_fails_and_the_next_serves_the
     assert (2, "disk1") not in services.made
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
-def test_an_incarnation_that_breaks_off_while_it_attaches_is_no_service_os(services, one_by_one):
+def test_an_incarnation_that_breaks_off_while_it_attaches_is_no_service_os(services):
     for name in ("disk0", "disk1"):
         services.disk(name)
     services.how[2, "disk1"] = {"answer": ChannelClosed("gone", Refusal.NOT_CONNECTED)}
     services.prepare(2)
     with pytest.raises(PeerFault, match="it broke off with device g/disk1: gone"):
-        services.connect(2, one_by_one=one_by_one)
+        services.connect(2)
 
 
 def test_a_service_os_does_not_wait_for_another(services):

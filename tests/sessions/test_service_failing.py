@@ -4,6 +4,7 @@ import pytest
 
 from microhypervisor.errors import PeerFault, Refusal
 from protos import core_pb2 as pb
+from sessions.channel import ChannelClosed
 from tests.sessions.service import HEADER, described, eventually, slots
 from tests.sessions.services import background
 
@@ -161,6 +162,25 @@ def test_whose_replay_kills_is_guilty(services, two):
         "the incarnation broke off with device g/disk0",
     ]
     assert (2, "disk1") not in services.made
+
+
+def test_whose_driver_dies_when_it_is_opened_is_guilty_too(services, two):
+    gone = ChannelClosed("the service OS died", Refusal.NOT_CONNECTED)
+    services.how[2, "disk1"] = {"opens": gone}
+    thread, result = in_turn(services, 2)
+    first = eventually(lambda: services.made.get((2, "disk0")))
+    first.take_control("activate")
+    first.complete(*first.take_batch(replay=True))
+    thread.join()
+    (results, guilty) = result[0]
+    assert guilty == "g/disk1"
+    assert [str(problem or "") for _, problem in results] == ["", "the service OS died"]
+
+
+def test_what_is_withheld_is_not_opened_where_others_stand_by(services, two):
+    services.directory.prepare(pb.ServiceEndpoint(name="main", epoch=3, withheld=["g/disk0"]))
+    assert (3, "disk0") not in services.made
+    assert services.made[3, "disk1"].attach is not None
 
 
 def test_who_refuses_is_not_guilty(services, two):

@@ -1,0 +1,39 @@
+"""One device after the other, to find the one that kills an incarnation."""
+
+from collections.abc import Callable
+
+from microhypervisor.errors import PeerFault, Refusal
+from sessions.attachment import Attachment, Problems
+from sessions.session import Session
+
+
+def in_turn(
+    wanted: list[Attachment], promote: Callable[[Attachment], Session]
+) -> tuple[Problems, str]:
+    """Have each begin and do again what was in flight; the problems, and in whose turn it died.
+
+    PeerFault if it did in nobody's.
+    """
+    results: Problems = []
+    through: list[Session] = []
+    for turn, a in enumerate(wanted):
+        session = promote(a)
+        problem = session.wait_attached() or session.wait_replayed()
+        results.append((a.device, problem))
+        broke = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
+        if broke and any(earlier.problem for earlier in through):
+            check_whole(results)  # it died between two turns
+        if broke or session.broke_in_replay:
+            rest = PeerFault(f"the incarnation broke off with device {a.name}")
+            return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name
+        if not problem:
+            through.append(session)
+    return results, ""
+
+
+def check_whole(results: Problems) -> None:
+    """A device that is refused is the device's affair; with a stream that breaks all is over."""
+    for device, problem in results:
+        if problem and problem.refusal is Refusal.NOT_CONNECTED:
+            text = f"it broke off with device {device.guest}/{device.config.name}: {problem}"
+            raise PeerFault(text, Refusal.NOT_CONNECTED)
