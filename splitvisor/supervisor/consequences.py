@@ -34,6 +34,7 @@ class Consequences:
         self._calls = calls
         self._report = report
         self._machine = machine
+        self._told: dict[str, int] = {}  # of each device, the absence of which it was told
         self._changed = trio.Event()
 
     def changed(self) -> None:
@@ -73,4 +74,8 @@ class Consequences:
                 if not await self._calls.fail_unserved(self._service, act.device, reason):
                     return  # it is served by now
                 what = f"its requests fail: {reason}"
-            self._report(OutagePolicyActed(self._service, act.device, what))
+            # Each incarnation that fails to take over has it done again.
+            since = out_since(self._machine, act.device)
+            if self._told.get(act.device) != since:
+                self._told[act.device] = since
+                self._report(OutagePolicyActed(self._service, act.device, what))

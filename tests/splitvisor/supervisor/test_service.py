@@ -458,6 +458,26 @@ async def test_it_fails_though_others_are_served(lab):
     assert lab.keeper.status().state == operator.SERVICE_SERVING
 
 
+@with_(device(WhenOut.ERROR), standby=False)
+async def test_it_is_told_once_in_an_absence_that_it_fails(lab):
+    async def times_told():
+        times = 0
+        async for event in lab.heard:
+            times += isinstance(event, events.OutagePolicyActed)
+            if isinstance(event, events.DeviceServed):
+                return times
+        raise AssertionError("the events ended")
+
+    for absence in (1, 2):
+        lab.core.asked.clear()
+        lab.core.problem = "no such file"
+        lab.keeper.kill()
+        while lab.core.asked.count(("fail", DEVICE)) < 2:
+            await trio.sleep(0.001)
+        lab.core.problem = ""
+        assert await times_told() == 1, f"absence {absence}"
+
+
 @with_(device(WhenOut.PAUSE), standby=False)
 async def test_its_guest_is_paused_until_it_is_served_again(lab):
     lab.core.problem = "no such file"
