@@ -59,7 +59,8 @@ class Sessions(DeviceIoServicer):
         except BaseException as error:  # gRPC answers nothing where a driver calls sys.exit()
             traceback.print_exc(file=sys.stderr)
             driver = attach.spec.partition(":")[0]
-            text = f"driver {driver}: {type(error).__name__}: {error}"
+            why = f": {error}" if str(error) else ""
+            text = f"driver {driver}: {type(error).__name__}{why}"
             context.abort(grpc.StatusCode.INTERNAL, " ".join(text.split()))
 
     def _serve(

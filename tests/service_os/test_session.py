@@ -382,6 +382,7 @@ class Leaver:
         self.at = options.at
         self.leave("open", SystemExit(3))
         self.leave("interrupt", KeyboardInterrupt("of nobody"))
+        self.leave("silence", KeyboardInterrupt())
     def leave(self, here, how):
         if self.at == here:
             raise how
@@ -413,6 +414,7 @@ def leaver(tmp_path):
     [
         ("open", "SystemExit: 3"),
         ("interrupt", "KeyboardInterrupt: of nobody"),
+        ("silence", "KeyboardInterrupt"),
         ("read", "SystemExit: no more"),
         ("write", "SystemExit: 4"),
         ("close", "SystemExit: 5"),
