@@ -17,7 +17,7 @@ def halves(tmp_path):
     return paths
 
 
-def start(testbed, seconds=3):
+def start(testbed, seconds):
     return testbed.start(
         "storm",
         disks=["mirror:first=a.img,second=b.img"],
@@ -28,7 +28,7 @@ def start(testbed, seconds=3):
 
 def test_kills_leave_two_equal_halves(testbed, halves):
     testbed.lend(HERE, {"block.mirror": "mirror:Mirror"})
-    machine = start(testbed)
+    machine = start(testbed, seconds=20)
     for point in ("after-receive", "mid-batch", "after-execute"):
         machine.wait_for_standby()
         machine.fault("kill", at=point, device="disk0")
@@ -45,7 +45,7 @@ def test_an_upgrade_brings_the_new_version(testbed, halves, tmp_path):
     code.mkdir()
     (code / "mirror.py").write_text(SOURCE.read_text())
     testbed.lend(code, {"block.mirror": "mirror:Mirror"})
-    machine = start(testbed)
+    machine = start(testbed, seconds=10)
     machine.wait_for_requests(100)
     new = code / "mirror.py"
     new.write_text(new.read_text() + f"\n\nPath({str(tmp_path / 'new')!r}).touch()\n")

@@ -79,6 +79,13 @@ class Guest:
             status = self.status()
             return status if status.state == core.GUEST_ENDED else None
 
-        status = self._wait(f"the end of guest {self.name}", look, seconds)
+        return self._verdict(self._wait(f"the end of guest {self.name}", look, seconds))
+
+    def end(self) -> str:
+        """How a guest has ended that has, in one line."""
+        name, words = str(self._verdict(self.status())).split(": ", 1)
+        return f"{name} has ended: {words}"
+
+    def _verdict(self, status: core.GuestStatus) -> Verdict:
         reason = core.EndReason.Name(status.end_reason).removeprefix("END_").lower()
         return Verdict(self.name, reason.replace("_", "-"), status.exit_status, self.output())

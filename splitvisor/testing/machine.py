@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,9 +127,12 @@ class Machine:
     ) -> operator.FaultReply:
         """Make a service OS misbehave; `more` is as in `splitvisor.cli.fault_parsing`.
 
-        Without `at`, kill and stop are signals; anything else needs failpoints.
+        Without `at`, kill and stop are signals; anything else needs failpoints. MachineFailure
+        also if all guests that have the device have ended: it would act on nothing.
         """
         wanted = parse_fault(action, at, device, **more)
+        if wanted.device:
+            self._check_used(wanted.guest, wanted.device)
         request = operator.FaultRequest(service=service, standby=standby, fault=wanted)
         reply: operator.FaultReply = self._ask("InjectFault", request)
         return reply
@@ -231,7 +235,8 @@ class Machine:
                 f"{self._last_words()}"
             )
         if found is None:
-            raise MachineFailure(f"{what}: not within {seconds:g} s on machine {self.name}")
+            problem = f"{what}: not within {seconds:g} s on machine {self.name}"
+            raise MachineFailure("; ".join([*self._ended_guests(), problem]))
         return found  # type: ignore[return-value]  # not gone, so it is look's
 
     def processes(self) -> dict[str, int]:
@@ -262,6 +267,27 @@ class Machine:
                 self._process.kill()
         self._gone()
         return self._process.returncode
+
+    def _check_used(self, owner: str, name: str) -> None:
+        """MachineFailure if a device, of any guest if there is no owner, has nobody to use it."""
+        having = [
+            guest
+            for guest in self.status().guests
+            if owner in ("", guest.name) and name in [device.name for device in guest.devices]
+        ]
+        if having and all(guest.state == core.GUEST_ENDED for guest in having):
+            raise MachineFailure(f"{self._end_of(having[0])}; its {name} is not used")
+
+    def _ended_guests(self) -> list[str]:
+        """How each guest ended that has; none if the machine does not answer."""
+        with suppress(MachineFailure):
+            guests = self.status().guests
+            return [self._end_of(guest) for guest in guests if guest.state == core.GUEST_ENDED]
+        return []
+
+    def _end_of(self, status: core.GuestStatus) -> str:
+        console = self.folder / console_log(status.name)
+        return Guest(status.name, console, self.wait_until, lambda: status).end()
 
     def _full(self, device: str) -> str:
         return device if "/" in device else f"{self.status().guests[0].name}/{device}"

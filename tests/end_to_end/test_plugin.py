@@ -82,6 +82,43 @@ def test_a_failure_shows_events_and_consoles(run):
     assert "hello: a bare-metal guest of splitvisor" in output
 
 
+TOO_LATE = """
+import pytest
+from splitvisor.testing.failure import MachineFailure
+
+def test_a_guest_that_has_ended(testbed):
+    (testbed.folder / "a.img").write_bytes(bytes(1 << 20))
+    disks = ["file:path=a.img"]
+    # The other guest goes on, and the machine with it.
+    machine = testbed.start_all(
+        "both",
+        [
+            Guest("short", guest_image("hello"), "exit=3", disks),
+            Guest("long", guest_image("echo")),
+        ],
+        {"service": ServiceSettings(failpoints=True)},
+    )
+    machine.guest("short").wait()
+    ended = "guest short has ended: exit, status 3: hello: exit 3"
+    with pytest.raises(MachineFailure) as refused:
+        machine.fault("kill", at="mid-batch", device="disk0")
+    assert str(refused.value) == f"{ended}; its disk0 is not used"
+    with pytest.raises(MachineFailure) as waited:
+        machine.wait_for("recovered", seconds=0.01)
+    assert str(waited.value) == f"{ended}; event recovered: not within 0.01 s on machine both"
+"""
+
+
+def test_a_guest_that_ended_too_early_is_named(run):
+    imports = (
+        "from splitvisor.machine import ServiceSettings\n"
+        "from splitvisor.testing.description import Guest\n"
+        "from splitvisor.testing.testbed import guest_image\n"
+    )
+    status, output = run(["-q"], test_too_late=imports + TOO_LATE)
+    assert status == 0, output
+
+
 BROKEN = """
 def test_no_image(testbed):
     testbed.start("/nowhere")

@@ -25,6 +25,7 @@ def test_an_exit_is_its_own_word(tmp_path):
     verdict = make(tmp_path, status).wait()
     assert (verdict.passed, verdict.reason, verdict.status) == (False, "exit", 3)
     assert str(verdict) == "guest web: exit, status 3: hello"
+    assert make(tmp_path, status).end() == "guest web has ended: exit, status 3: hello"
     status.exit_status = 0
     assert make(tmp_path, status).wait().passed
 
