@@ -17,12 +17,13 @@ def in_turn(
     results: Problems = []
     through: list[Session] = []
     for turn, a in enumerate(wanted):
+        dead = any(earlier.problem for earlier in through)  # already: not by this one
         session = promote(a)
         problem = session.wait_attached() or session.wait_replayed()
         results.append((a.device, problem))
         broke = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
-        if broke and any(earlier.problem for earlier in through):
-            check_whole(results)  # it died between two turns
+        if dead:
+            check_whole(results)
         if broke or session.broke_in_replay:
             rest = PeerFault(f"the incarnation broke off with device {a.name}")
             return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name

@@ -127,9 +127,10 @@ def test_one_that_answers_nonsense_is_replaced(bed, disk):
     assert recovered(machine).cause.startswith("blockcheck/disk0 was lost: ")
 
 
-def test_a_poison_request_is_quarantined_and_other_devices_go_on(bed, disk):
-    machine = start(bed, DISK, disk, failpoints=True)
-    machine.fault("kill", at="replay-received", device="disk0", times=0, every_incarnation=True)
+@pytest.mark.parametrize("point", ["opening", "attached", "replay-received"])
+def test_a_device_that_kills_is_quarantined_and_other_devices_go_on(bed, disk, point):
+    machine = start(bed, DISK, disk, failpoints=True, standby=point != "opening")
+    machine.fault("kill", at=point, device="disk0", times=0, every_incarnation=True)
     machine.fault("kill", at="after-receive", device="disk0")
     quarantined = machine.wait_for("quarantined")
     assert quarantined.device == "blockcheck/disk0"
