@@ -56,10 +56,7 @@ def lines(plan: Plan, tally: Tally) -> Iterator[str]:
         yield f"zombies      {tally.zombies:,}, of which {tally.zombies_alive:,} could be continued"
     if tally.power_cuts:
         yield f"power cuts   {tally.power_cuts:,}"
-    yield (
-        f"verified     {tally.requests:,} requests, {tally.writes:,} of them writes, "
-        f"{tally.flushes:,} flushes, {tally.lines:,} lines, {tally.entropy:,} reads of entropy"
-    )
+    yield f"verified     {_verified(tally)}"
     yield from _outages(tally)
     yield f"guests saw   gaps: {summarize(tally.gaps)}"
     yield from (f"  {line}" for line in text_histogram(tally.gaps))
@@ -128,6 +125,16 @@ def three(times: Iterable[float]) -> tuple[float, float, float]:
     return found.p50, found.p99, found.longest
 
 
+def _verified(tally: Tally) -> str:
+    """What guests counted; those whose power was cut have told only a part."""
+    if not tally.finished:
+        return f"{tally.requests:,} requests, {tally.flushes:,} flushes"
+    return (
+        f"{tally.requests:,} requests, {tally.writes:,} of them writes, "
+        f"{tally.flushes:,} flushes, {tally.lines:,} lines, {tally.entropy:,} reads of entropy"
+    )
+
+
 def _three_named(times: list[float]) -> dict[str, float]:
     return dict(zip(("p50", "p99", "max"), three(times), strict=True)) if times else {}
 
@@ -148,11 +155,14 @@ def _outages(tally: Tally) -> Iterator[str]:
         return
     shown = [step for step in TIMES if step != "retry" or any(s[step] for s in kinds.values())]
     yield "outages      milliseconds: p50 / p99 / max"
-    yield f"  {'':<14}{'':>6}" + "".join(f"{step:>24}" for step in shown)
+    rows = [("", "", *shown)]
     for kind, steps in kinds.items():
         times = (steps[step] for step in shown)
         cells = (" / ".join(f"{ms:.1f}" for ms in three(t)) if t else "" for t in times)
-        yield f"  {kind:<14}{len(steps['total']):>6}" + "".join(f"{cell:>24}" for cell in cells)
+        rows.append((kind, str(len(steps["total"])), *cells))
+    width = max(22, *(len(cell) for row in rows for cell in row))
+    for kind, count, *row in rows:
+        yield f"  {kind:<14}{count:>6}" + "".join(f"  {cell:>{width}}" for cell in row)
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -28,6 +28,7 @@ KINDS = {
     "swap": "a device moves to another driver, in order",
     "upgrade": "all devices move to a fresh service OS, in order",
 }
+OF_STANDBYS = ("kill-standby", "kill-both", "kill-recovery")  # nothing of their own without one
 _NOWHERE = ("swap", "upgrade", "kill-both", "kill-standby")  # at no failpoint
 _SIGNALS = ("kill", "stop", "zombie")  # sometimes at none
 _REQUEST_POINTS = ("before-execute", "after-execute")  # passed once for each request

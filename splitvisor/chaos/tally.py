@@ -24,6 +24,7 @@ class Tally:
     zombies: int = 0
     zombies_alive: int = 0
     power_cuts: int = 0
+    finished: int = 0  # guests that came to their end, and told all that they had counted
     requests: int = 0
     writes: int = 0
     flushes: int = 0
@@ -50,6 +51,7 @@ class Tally:
         """Add what the guests of one round said."""
         for log in logs:
             counts = log.result
+            self.finished += bool(counts)
             self.requests += counts.get("requests", log.seconds[-1][1] if log.seconds else 0)
             self.writes += counts.get("writes", 0)
             self.flushes += counts.get("flushes", len(log.flushed))

@@ -15,11 +15,12 @@ from drivers.options import nearest
 from splitvisor.chaos import report
 from splitvisor.chaos.campaign import Campaign
 from splitvisor.chaos.plan import Disk, Plan
-from splitvisor.chaos.schedule import KINDS
+from splitvisor.chaos.schedule import KINDS, OF_STANDBYS
 from splitvisor.chaos.tally import Tally
 from splitvisor.chaos.witness import Testimony
 from splitvisor.checks.latency_drawing import draw
 from splitvisor.checks.stamps import BLOCK
+from splitvisor.cli.numbers import WholeNumber
 from splitvisor.cli.paths import GivenPath
 from splitvisor.errors import UserError
 from splitvisor.machine import CpuChoice
@@ -57,7 +58,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.option(
     "--seed",
-    type=click.IntRange(0, 2**31),
+    type=WholeNumber(0, 2**31),
     default=1,
     show_default=True,
     metavar="S",
@@ -73,19 +74,18 @@ Examples:
 )
 @click.option(
     "--faults",
-    default=",".join(KINDS),
     metavar="KIND,...",
-    help="Kinds of faults, all equally often; see below.  [default: all]",
+    help="Kinds of faults, all equally often; see below.  [default: all that make sense]",
 )
 @click.option(
     "--every",
     metavar="TIME",
     help="One fault in each such time.  [default: the next as soon as a standby is ready]",
 )
-@click.option("--guests", type=click.IntRange(1, MOST), default=1, show_default=True)
+@click.option("--guests", type=WholeNumber(1, MOST), default=1, show_default=True)
 @click.option(
     "--depth",
-    type=click.IntRange(1, 85),
+    type=WholeNumber(1, 85),
     default=32,
     show_default=True,
     help="Requests that a guest has in flight.",
@@ -107,7 +107,7 @@ Examples:
 )
 @click.option(
     "--services",
-    type=click.IntRange(1, MOST),
+    type=WholeNumber(1, MOST),
     default=1,
     show_default=True,
     help="Service OSes, among which the guests are divided.",
@@ -115,14 +115,14 @@ Examples:
 @click.option("--no-standby", is_flag=True, help="Start each incarnation when it is needed.")
 @click.option(
     "--recoveries",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     metavar="N",
     help="End when there were so many; fewer within the time is a failure.",
 )
 @click.option(
     "--zombies",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     default=0,
     metavar="N",
     help="As --recoveries, for trials of the kind zombie.",
@@ -143,7 +143,7 @@ Examples:
 def chaos(
     seed: int,
     length: str,
-    faults: str,
+    faults: str | None,
     every: str | None,
     guests: int,
     depth: int,
@@ -169,7 +169,7 @@ def chaos(
     plan = Plan(
         seed=seed,
         seconds=_seconds("--for", length, SHORTEST),
-        kinds=_kinds(faults),
+        kinds=_kinds(faults, not no_standby),
         every=_seconds("--every", every, SHORTEST_EVERY) if every is not None else None,
         guests=guests,
         depth=depth,
@@ -260,11 +260,15 @@ def _seconds(option: str, text: str, least: float) -> float:
     return seconds
 
 
-def _kinds(text: str) -> tuple[str, ...]:
+def _kinds(text: str | None, standby: bool) -> tuple[str, ...]:
+    if text is None:
+        return tuple(kind for kind in KINDS if standby or kind not in OF_STANDBYS)
     kinds = tuple(word.strip() for word in text.split(","))
     for kind in kinds:
         if kind not in KINDS:
             raise UserError(f"--faults: no kind of fault {kind!r}{nearest(kind, KINDS)}")
+        if kind in OF_STANDBYS and not standby:
+            raise UserError(f"--faults {kind}: with --no-standby there is no standby to kill")
     return kinds
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from splitvisor.checks.verdict import Verdict
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import launch
+from splitvisor.cli.numbers import WholeNumber
 from splitvisor.cli.paths import GivenPath
 from splitvisor.cli.render import WIDE
 from splitvisor.demo.conversation import Conversation
@@ -52,7 +53,7 @@ Examples:
 @click.option("--size", default="64M", show_default=True, help="Of the disk image.")
 @click.option(
     "--passes",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar="N",
     help=f"How often blockcheck goes over it.  [default: {PASSES}; {PASSES_EMULATED} without KVM]",
 )

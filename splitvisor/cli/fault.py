@@ -12,6 +12,7 @@ from protos import operator_pb2 as operator
 from splitvisor.cli import client, render
 from splitvisor.cli.fault_parsing import LEAKED, SLOWER, parse_fault
 from splitvisor.cli.fault_words import GARBLES, KINDS, POINT_HELP, POINTS, Kind, fault_text
+from splitvisor.cli.numbers import WholeNumber
 from splitvisor.errors import UserError
 from splitvisor.supervisor.run_directory import Running, running
 
@@ -72,20 +73,20 @@ def _injector(word: str, kind: Kind) -> click.Command:
         ),
         click.Option(
             ["--nth"],
-            type=click.IntRange(1, MAX_COUNT),
+            type=WholeNumber(1, MAX_COUNT),
             metavar="N",
             help="Not before the N-th time that the point is passed.",
         ),
         click.Option(
             ["--times"],
-            type=click.IntRange(0, MAX_COUNT),
+            type=WholeNumber(0, MAX_COUNT),
             metavar="N",
             default=kind.times,
             help=f"Act so often; 0: for ever.  [default: {kind.times}]",
         ),
         click.Option(
             ["--sector"],
-            type=click.IntRange(0, MAX_COUNT),
+            type=WholeNumber(0, MAX_COUNT),
             metavar="N",
             help="Only disk requests that touch this sector of 512 bytes.",
         ),
@@ -130,7 +131,7 @@ def _own_options(kind: Kind) -> Iterator[click.Option]:
             ["--how"], type=click.Choice(list(GARBLES)), default="some", show_default=True, help=how
         )
         seed = "Decides what is wrong with --how some."
-        yield click.Option(["--seed"], type=click.IntRange(0, MAX_COUNT), default=0, help=seed)
+        yield click.Option(["--seed"], type=WholeNumber(0, MAX_COUNT), default=0, help=seed)
 
 
 def _fault(word: str, options: Mapping[str, Any]) -> faults.Fault:

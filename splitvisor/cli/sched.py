@@ -8,6 +8,7 @@ import click
 from policies.parameters import MAX_CAP, MAX_PERIOD_NS, MAX_WEIGHT, MIN_WEIGHT
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render, render_sched
+from splitvisor.cli.numbers import WholeNumber
 from splitvisor.errors import UserError
 from splitvisor.machine import MAX_PCPUS, MAX_VCPUS, check_slice
 from splitvisor.supervisor.run_directory import running
@@ -59,13 +60,13 @@ def status(root: Path, machine: str, as_json: bool) -> None:
 @click.argument("target", metavar="[MACHINE]/GUEST[/VCPU]")
 @click.option(
     "--weight",
-    type=click.IntRange(MIN_WEIGHT, MAX_WEIGHT),
+    type=WholeNumber(MIN_WEIGHT, MAX_WEIGHT),
     metavar="N",
     help="1 to 65535; shares are proportional to it.",
 )
 @click.option(
     "--cap",
-    type=click.IntRange(0, MAX_CAP),
+    type=WholeNumber(0, MAX_CAP),
     metavar="PERCENT",
     help="Of one pCPU, at most; 0: no cap.",
 )

@@ -122,6 +122,12 @@ def test_ctrl_c_ends_in_order_with_a_report(tmp_path):
     ("words", "problem"),
     [
         (("--faults", "kil"), "no kind of fault 'kil', did you mean 'kill'?"),
+        (
+            ("--no-standby", "--faults", "kill,kill-standby"),
+            "--faults kill-standby: with --no-standby there is no standby to kill",
+        ),
+        (("--no-standby", "--faults", "kill-both"), "--faults kill-both: with --no-standby there"),
+        (("--recoveries", "x"), "'x' is not a valid whole number"),
         (("--for", "10"), "'10' is not a duration"),
         (("--for", "1s"), "--for 1s: give 1.5s to 24h"),
         (("--every", "1ms"), "--every 1ms: give 0.01s to 24h"),

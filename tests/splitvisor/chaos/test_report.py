@@ -110,6 +110,22 @@ def test_retries_have_a_column_when_there_are_any(tally):
     assert told["retry"] == {"p50": 7.0, "p99": 7.0, "max": 7.0}
 
 
+def test_columns_stay_apart_however_long_the_times_are(tally):
+    tally.outages = [("kill", outage("died", 12345, 123456))]
+    kill = next(line for line in report.lines(PLAN, tally) if line.startswith("  kill"))
+    times = [" / ".join([f"{ms}.0"] * 3) for ms in (12345, 123456, 135801)]
+    assert [cell.strip() for cell in kill.split("  ") if cell.strip()][2:] == times
+
+
+def test_what_guests_had_no_time_to_count_is_not_told(tally, said, workload):
+    def verified():
+        return next(line for line in report.lines(PLAN, tally) if line.startswith("verified"))
+
+    assert verified() == "verified     12,345 requests, 0 flushes"
+    tally.hear([parse("".join(said(workload, 6)))])
+    assert " of them writes, " in verified()
+
+
 def test_where_it_stands(tally):
     now = Testimony(outages=[("kill", outage("died", 2, 5))])
     line = report.progress_line(replace(PLAN, recoveries=222), tally, now, 60.6)

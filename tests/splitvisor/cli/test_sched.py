@@ -65,7 +65,7 @@ def test_set_tells_what_holds_now_of_those_that_were_named(splitvisor, web):
         (("set", "/web/\u0663", "--cap", "5"), "is no number of a vCPU"),
         (("set", "/web", "--weight", "0"), "0 is not in the range 1<=x<=65535"),
         (("set", "/web", "--weight", "65536"), "65536 is not in the range"),
-        (("set", "/web", "--weight", "much"), "'much' is not a valid integer"),
+        (("set", "/web", "--weight", "much"), "'much' is not a valid whole number"),
         (("set", "/web", "--cap", "101"), "101 is not in the range 0<=x<=100"),
         (("set", "/web", "--cap", "-1"), "-1 is not in the range 0<=x<=100"),
         (("set", "/web", "--budget", "2"), "'2' is not a duration: write it like 10ms"),
