@@ -13,6 +13,15 @@ from drivers.filter import Filter
 from drivers.interface import Child
 from drivers.options import Seconds, Size
 
+LARGEST = 16 << 20  # bytes; a guest whose requests are larger needs a limit that lets them through
+
+
+def longest_wait(options: "ThrottleBlock.Options") -> float:
+    """Seconds that a request of LARGEST bytes waits at most: each waits for its own tokens only."""
+    requests = 1 / options.iops if options.iops > 0 else 0.0
+    transfer = LARGEST / options.bps if options.bps > 0 else 0.0
+    return max(requests, transfer)
+
 
 class ThrottleBlock(Filter):
     """The driver `block.throttle`. A flush is a request of no bytes."""
@@ -32,7 +41,8 @@ class ThrottleBlock(Filter):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.patience = None  # who waits here is not stuck
+        if self.patience is not None:
+            self.patience += longest_wait(options)
         now = time.monotonic()
         self._requests = Bucket(options.iops, options.burst, now) if options.iops > 0 else None
         self._bytes = Bucket(options.bps, options.burst, now) if options.bps > 0 else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivers.bucket import Bucket
-from drivers.filter import begin
+from drivers.filter import begin, patience_of
 from drivers.interface import Child, Claim
 from drivers.options import Seconds, Size
 
@@ -33,8 +33,6 @@ class LimitEntropy:
             if self.burst <= 0:
                 raise ValueError("a burst of no time lets nothing through: give burst=100ms")
 
-    patience = None  # who waits here is not stuck
-
     @staticmethod
     def claims(options: Options) -> Sequence[Claim]:
         """See Claiming."""
@@ -44,6 +42,8 @@ class LimitEntropy:
         self._child = options.child.open()
         worth = max(1, int(options.bps * options.burst))
         self.portion = min(worth, getattr(self._child, "portion", worth))
+        patience = patience_of(self._child)
+        self.patience = patience and patience + 2 * options.burst  # a portion comes in within one
         self._bucket = Bucket(options.bps, options.burst, time.monotonic())
 
     def begin(self) -> None:

@@ -24,3 +24,13 @@ def test_requests_wait_for_their_turn(tmp_path, limit):
 def test_a_throttle_without_a_limit_is_refused():
     with pytest.raises(SpecError, match="no limit: give iops=500, bps=10M, or both"):
         check("block", "throttle:child=(memory:size=1M)")
+
+
+@pytest.mark.parametrize(
+    ("limits", "patience"),
+    [("iops=10", 0.2), ("bps=16M", 1.1), ("iops=10,bps=8M", 2.1), ("iops=10000000", 0.1)],
+)
+def test_who_waits_no_longer_than_the_limits_explain_is_not_stuck(tmp_path, limits, patience):
+    disk = make("block", f"throttle:{limits},child=(memory:size=1M)", Keep(tmp_path / "kept"))
+    assert disk.patience == pytest.approx(patience, abs=1e-3)
+    disk.close()
