@@ -49,6 +49,13 @@ messages, not in a shared window):
     readonly = true
     service = "storage"
 
+Where a driver stands on others, an option is itself a table, a list of tables, or their spec:
+
+    [[guests.web.disks]]
+    driver = "throttle"
+    iops = 500
+    child = { driver = "overlay", path = "a.top", base = "file:path=a.img,readonly" }
+
 Relative paths, `image`, `rom` and every option that is a path, start at the machine file, so a
 directory with a machine in it can be moved and used from anywhere. What can be wrong without
 opening anything is found here, and every error names the key that holds it.
@@ -307,9 +314,23 @@ class _Reader:
         """A driver's option as a spec has it: true is the name alone."""
         if isinstance(value, bool):
             return None if value else "off"
-        if isinstance(value, str | int):
+        if isinstance(value, str | int | float):
             return str(value)
-        return self.fail(key, "give a string, a whole number, or true or false")
+        if isinstance(value, Mapping):
+            return self.nested(key, value)
+        if isinstance(value, list) and value:
+            each = [self.option(f"{key}[{i}]", one) for i, one in enumerate(value)]
+            return ",".join(f"({one})" for one in each)
+        return self.fail(key, "give a string, a number, true or false, a table, or a list of these")
+
+    def nested(self, key: str, table: Mapping[str, Any]) -> str:
+        """A driver that another one stands on, as a spec."""
+        if "driver" not in table:
+            self.fail(f"{key}.driver", "name the driver")
+        driver = self.typed(f"{key}.driver", table["driver"], str)
+        rest = {name: value for name, value in table.items() if name != "driver"}
+        options = {name: self.option(f"{key}.{name}", value) for name, value in rest.items()}
+        return str(spec.Spec(driver, options))
 
     def file(self, key: str, value: Any) -> Path:
         return self.root / self.typed(key, value, str)

@@ -277,7 +277,10 @@ def guest_with(text):
         (guest_with("disks = ['file']"), "guests.web.disks[0]: block driver 'file' needs"),
         (guest_with("disks = ['file:path=a', 'file:pth=a']"), "guests.web.disks[1]: block driver"),
         (guest_with("disks = [{path = 'a'}]"), "guests.web.disks[0].driver: name the driver: "),
-        (guest_with("disks = [{driver = 'file', path = 1.5}]"), "guests.web.disks[0].path: give"),
+        (
+            guest_with("disks = [{driver = 'file', path = 1979-05-27}]"),
+            "guests.web.disks[0].path: give",
+        ),
         (guest_with("entropy = {driver = 'system', inline = 1}"), "guests.web.entropy.inline: "),
         (
             guest_with("entropy = {driver = 'system', service = 'servce'}"),
@@ -400,6 +403,59 @@ KEYS = [
     *("image", "memory", "vcpus", "cpu", "console", "com1", "entropy", "disks", "rom", "x"),
     *("irqchip", "schedule", "balloon", "outage"),
 ]
+
+
+def read_web(text):
+    return parse(HERE, f"[guests.web]\nimage = 'web.elf'\n{text}").guests[0]
+
+
+STACK = """
+[[guests.web.disks]]
+driver = "throttle"
+iops = 500
+burst = "10ms"
+
+[guests.web.disks.child]
+driver = "overlay"
+path = "a.top"
+base = { driver = "file", path = "a,b.img", readonly = true }
+
+[[guests.web.disks]]
+driver = "mirror"
+state = "mirror.state"
+children = ["memory:size=1M", { driver = "memory", size = "1M", name = "b" }]
+
+[[guests.web.disks]]
+driver = "faulty"
+errors = 0.25
+child = "null:size=1M"
+"""
+
+
+def test_a_stack_of_drivers_is_a_table_in_a_table():
+    disks = [d for d in read_web(STACK).devices if d.model is Model.BLOCK]
+    assert [disk.spec for disk in disks] == [
+        "throttle:iops=500,burst=10ms,child=(overlay:path=/lab/a.top,"
+        r"base=(file:path=/lab/a\,b.img,readonly))",
+        "mirror:state=/lab/mirror.state,children=((memory:size=1M),(memory:size=1M,name=b))",
+        "faulty:errors=0.25,child=(null:size=1M)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("child", "problem"),
+    [
+        ("{ path = 'a.img' }", "guests.web.disks[0].child.driver: name the driver"),
+        ("{ driver = 'fiel', path = 'a' }", "no block driver 'fiel', did you mean 'file'?"),
+        ("{ driver = 'file', pth = 'a' }", "has no option 'pth', did you mean 'path'?"),
+        ("[]", "guests.web.disks[0].child: give a string"),
+    ],
+)
+def test_what_is_wrong_in_a_stack_is_told_with_its_place(child, problem):
+    text = f"[[guests.web.disks]]\ndriver = 'throttle'\niops = 5\nchild = {child}\n"
+    with pytest.raises(UserError) as raised:
+        read_web(text)
+    assert problem in str(raised.value)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), values))
