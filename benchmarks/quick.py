@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import fio
 from benchmarks.echo import round_trips
 from benchmarks.guest import blockbench, make_disk, with_disk
 from benchmarks.report import row, verdict
@@ -35,6 +36,16 @@ def echo(what: str) -> float:
     median, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
     row(f"gRPC stream echo, 64 B, {what}", f"{median * 1e6:.0f} us", f"p99 {p99 * 1e6:.0f} us")
     return median
+
+
+def beside(disk: Path, mode: str, size: int, ours: float) -> None:
+    """The same file by fio, without a machine in between."""
+    theirs = fio.rate(disk, mode, size)
+    what = f"fio {mode}, {size >> 10} KiB, the same file"
+    if theirs is None:
+        row(what, "-", "not installed (Debian: apt-get install fio)")
+    else:
+        row(what, f"{theirs:,.0f} /s", f"the guest gets {ours / theirs:.1%} of it")
 
 
 def main() -> None:
@@ -66,6 +77,12 @@ def main() -> None:
         row(f"block reads, 1 MiB, depth 8, {cpu}", f"{huge.rate * (1 << 20) / 1e9:.2f} GB/s")
         writes = blockbench(disk, cpu, depth=64, mode="write", ops=100_000)
         row(f"block writes, 4 KiB, depth 64, {cpu}", f"{writes.rate:,.0f} /s")
+        for mode, size, ours in (
+            ("randread", 4096, many.rate),
+            ("randwrite", 4096, writes.rate),
+            ("randread", 65536, large.rate),
+        ):
+            beside(disk, mode, size, ours)
 
 
 if __name__ == "__main__":
