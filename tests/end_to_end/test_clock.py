@@ -51,6 +51,8 @@ def test_a_clock_that_was_set_stays_set_and_ticks_on(splitvisor, guest, cpu, tmp
         assert splitvisor("service", "kill")[::2] == (0, "")
         process.until("has done what was in flight")
         wait_for(log, lines + 10)
+        while len({moment for moment, _ in moments(log.read_text())}) < 2:
+            lines = wait_for(log, lines + 1)
         process.signal(2)
         assert process.end()[0] == 130
     text = log.read_text()
