@@ -1,18 +1,19 @@
-"""The device models there are, the kind of driver each needs, and how to make it."""
+"""The device models there are, the kind of driver each needs, and how to make it.
+
+Those that few guests have are imported when the first of their kind is opened: a service OS is
+started after each death of another, and guests wait for it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from drivers.installed import load
 from drivers.options import nearest
 from service_os.models.base import Evented, Framed, Immediate
 from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
-from service_os.models.net import NetModel
-from service_os.models.ninep import NinepModel
-from service_os.models.raw import RawModel
-from service_os.models.rtc import RtcModel
 from service_os.models.uart import UartModel
 
 
@@ -32,6 +33,15 @@ class Model:
     framed: Callable[[Any], Framed] | None = None
 
 
+def later(model: str) -> Callable[..., Any]:
+    """What makes the model that `module:class` names."""
+
+    def make(*arguments: Any) -> Any:
+        return load(model)(*arguments)
+
+    return make
+
+
 MODELS = {
     "block": Model("block", immediate=BlockModel),
     "entropy": Model("entropy", immediate=EntropyModel),
@@ -39,10 +49,10 @@ MODELS = {
         "console", evented=lambda state, sink: ConsoleModel(state, sink.origin), rank=1
     ),
     "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
-    "rtc": Model("clock", evented=RtcModel),
-    "virtio": Model("virtio", immediate=RawModel),
-    "net": Model("net", framed=NetModel),
-    "folder": Model("folder", evented=NinepModel),
+    "rtc": Model("clock", evented=later("service_os.models.rtc:RtcModel")),
+    "virtio": Model("virtio", immediate=later("service_os.models.raw:RawModel")),
+    "net": Model("net", framed=later("service_os.models.net:NetModel")),
+    "folder": Model("folder", evented=later("service_os.models.ninep:NinepModel")),
 }
 
 

@@ -26,6 +26,7 @@ def test_a_guest_reads_the_hosts_time_and_goes_on_after_a_death(splitvisor, gues
     with splitvisor.start(
         "run", guest("rtc"), *words, "--clock", "system", "--", "reads=1000000"
     ) as process:
+        process.until("stands by")
         lines = wait_for(log, 1)
         assert splitvisor("service", "kill")[::2] == (0, "")
         process.until("has done what was in flight")
@@ -47,6 +48,7 @@ def test_a_clock_that_was_set_stays_set_and_ticks_on(splitvisor, guest, cpu, tmp
     with splitvisor.start(
         "run", guest("rtc"), *words, *clock, "--", "reads=1000000", "set=1"
     ) as process:
+        process.until("stands by")
         lines = wait_for(log, 1)
         assert splitvisor("service", "kill")[::2] == (0, "")
         process.until("has done what was in flight")
