@@ -57,12 +57,14 @@ static unsigned field(uint8_t number)
 static struct moment now(void)
 {
     struct moment found;
+    unsigned first;
     do {
         while (clock_read(SELECT) & SELECT_UPDATING)
             cpu_pause();
+        first = field(SECONDS);
         found = (struct moment){field(CENTURY), field(YEAR),    field(MONTH),   field(DAY),
                                 field(HOURS),   field(MINUTES), field(SECONDS), field(WEEKDAY)};
-    } while (field(SECONDS) != found.seconds); /* a second went by meanwhile */
+    } while (found.seconds != first || field(SECONDS) != first); /* a second went by meanwhile */
     return found;
 }
 
