@@ -1,6 +1,7 @@
 """Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-What can wait is a task of its own: while one incarnation is buried the next one may come up.
+What can wait is a task of its own: while one incarnation is buried the next one may come up. (One
+table of actions with what each begins is read as one: hence some lines more than in other files.)
 """
 
 import time
