@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := $(wildcard protos/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit end-to-end lint types imports bench soak guests lock clean
+.PHONY: help setup run test unit end-to-end explore lint types imports bench soak guests lock clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,9 @@ unit: setup  ## only the tests without processes
 
 end-to-end: setup  ## only the tests with real processes and guests
 	$(BIN)/pytest tests/end_to_end
+
+explore: setup  ## only the properties, each with a thousand new random examples
+	$(BIN)/pytest --hypothesis-profile explore -m hypothesis --ignore=tests/end_to_end
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,11 +6,12 @@ import struct
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
-settings.load_profile("patient")
+# How long an example takes says how busy the machine is, and nothing of what is tested. A commit
+# is judged by the same examples every time; new ones are looked for by `make explore`.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("same", _PATIENT, derandomize=True)
+settings.register_profile("explore", _PATIENT, max_examples=1000)
+settings.load_profile("same")
 
 _CAPGET, _CAPSET = 125, 126  # system calls of x86-64
 _VERSION = 0x20080522  # linux/capability.h: three pairs of words
