@@ -65,8 +65,11 @@ bench: setup  ## the figures, in some ten minutes: disks, recovery, QEMU beside 
 	@$(BIN)/python -m benchmarks.simulated
 
 SEED := 1
-soak: setup  ## an hour or two: 20,000 recoveries and 1,000 zombies under verified load, then power cuts
-	@$(BIN)/splitvisor chaos --seed $(SEED) --for 4h --recoveries 20000 --zombies 1000
+# Those that end in a recovery, and soon.
+MORTAL := kill,kill-both,kill-recovery,stop,zombie,exit,raise,garble,drop
+soak: setup  ## two hours: 20,000 recoveries and 1,000 zombies under verified load, then all faults and power cuts
+	@$(BIN)/splitvisor chaos --seed $(SEED) --for 4h --recoveries 20000 --zombies 1000 \
+	  --faults $(MORTAL)
 	@$(BIN)/splitvisor chaos --seed $(SEED) --for 5m --disk powercut --guests 2 --services 2
 
 lock:  ## resolve the dependencies anew into requirements.lock (needs uv)
