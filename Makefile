@@ -66,7 +66,7 @@ bench: setup  ## the figures, in some ten minutes: disks, recovery, QEMU beside 
 
 SEED := 1
 # Those that end in a recovery, and soon.
-MORTAL := kill,kill-both,kill-recovery,stop,zombie,exit,raise,garble,drop
+MORTAL := kill,kill-both,kill-recovery,stop,zombie,exit,raise,drop
 soak: setup  ## two hours: 20,000 recoveries and 1,000 zombies under verified load, then all faults and power cuts
 	@$(BIN)/splitvisor chaos --seed $(SEED) --for 4h --recoveries 20000 --zombies 1000 \
 	  --faults $(MORTAL)
