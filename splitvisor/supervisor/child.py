@@ -47,7 +47,7 @@ class Child:
         self.log = log
         self.status: int | None = None  # as of waitpid, once reaped
         self._process = process
-        self._status = 0  # of the child, while its group is reaped
+        self._status: int | None = None  # of the child, while the rest of its group is reaped
         self._ready = ready
         self._burial = trio.Lock()
         self._pidfd = os.pidfd_open(process.pid)
@@ -65,8 +65,14 @@ class Child:
             raise StartError(f"could not start ({self.how_it_died()}){self._last_words()}")
 
     async def died(self) -> None:
-        """Wait until the process is dead; it stays a zombie, so its pid stays its own."""
-        fd = os.dup(self._pidfd)  # trio lets one task wait for a descriptor
+        """Wait until the process is dead; it stays a zombie, so its pid stays its own.
+
+        On a descriptor of its own: epoll goes on watching a file that is closed while a duplicate
+        is open, and would wake whoever waits for the next descriptor of that number.
+        """
+        if self._status is not None:
+            return
+        fd = os.pidfd_open(self.pid)
         try:
             await trio.lowlevel.wait_readable(fd)
         finally:
@@ -170,8 +176,8 @@ class Child:
                     return False
                 if pid == self.pid:
                     self._status = status
-        self.status = self._status
-        self._process.returncode = os.waitstatus_to_exitcode(self._status)
+        self.status = self._status or 0
+        self._process.returncode = os.waitstatus_to_exitcode(self.status)
         os.close(self._pidfd)
         os.close(self._ready)
         return True

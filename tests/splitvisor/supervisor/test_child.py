@@ -51,6 +51,31 @@ async def test_a_child_is_ready_when_it_says_so_and_buried_with_its_status(start
         os.waitpid(child.pid, os.WNOHANG)
 
 
+async def test_a_death_is_not_taken_for_that_of_a_child_whose_descriptor_has_its_number(start):
+    first, second = start(SAY_READY + WAIT), start(SAY_READY + WAIT)
+    await first.ready(20)
+    await second.ready(20)
+    with trio.move_on_after(0):
+        await first.died()
+    heard = []
+
+    async def wait():
+        await second.died()
+        heard.append("died")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        left = os.dup(first._pidfd)  # as a thread has one that waits for it to stop
+        await first.bury()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        os.close(left)
+        assert heard == []
+        second.kill()
+    assert heard == ["died"]
+    await second.bury()
+
+
 async def test_a_child_that_cannot_start_is_told_with_its_last_line(start):
     child = start("import sys; sys.exit('first\\nno such thing: do that\\n\\n')")
     with pytest.raises(StartError, match=r"\(exit status 1\): no such thing: do that$"):
