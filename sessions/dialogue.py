@@ -64,7 +64,7 @@ class Dialogue:
         self._lock = threading.Lock()  # of `phase` and what decides on it
         self._wanted = self._begun = self._ended = self._resumed = False
         self._alone = False
-        self._took_over = False  # the device's epoch is ours
+        self._turn = 0  # the device's, when its epoch became ours
         self._again = False  # another incarnation served the device before
         self._owed: list[InFlight] = []  # replayed requests that others wait for
         self._saying = self._say()
@@ -92,8 +92,8 @@ class Dialogue:
         """The stream is gone; how far it had come."""
         with self._lock:
             phase, self.phase = self.phase, Phase.OVER
-        if self._took_over:
-            self.device.lost()
+        if self._turn:
+            self.device.lost(self._turn)
         return phase
 
     def next_message(self) -> io_pb2.CoreMessage | None:
@@ -191,7 +191,7 @@ class Dialogue:
 
     def _take_over(self) -> tuple[io_pb2.CoreMessage | None, list[InFlight]]:
         activation, entries = self.device.begin_epoch()
-        self._took_over = True
+        self._turn = self.device.turn
         self._owed = [entry for entry in entries if entry.queue not in self.device.parking]
         return activation, entries
 

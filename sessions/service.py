@@ -275,7 +275,7 @@ class Service:
         before, failing = a.active, a.failing
         with self._lock:
             a.active, a.failing = session, ""
-        if before:
+        if before is not session and before:
             before.leave()
         session.begin()
         problem = session.wait_attached()
@@ -295,7 +295,7 @@ class Service:
         began, old = time.monotonic(), a.serving
         try:
             if old:
-                self._hand_over(a, old, patience_s, idle)
+                self._hand_over(a, old, session, patience_s, idle)
         except PeerFault:
             session.close()
             raise
@@ -311,14 +311,24 @@ class Service:
             self._stand_by(a, self._standby).start(awaited=False)
         return waited
 
-    def _hand_over(self, a: Attachment, old: Session, patience_s: float, idle: bool) -> None:
-        """Have `old` finish and close its driver; PeerFault if it does not, and then it goes on."""
+    def _hand_over(
+        self, a: Attachment, old: Session, new: Session, patience_s: float, idle: bool
+    ) -> None:
+        """Have `old` finish and close its driver; PeerFault if it does not, and then it goes on.
+
+        Where no state goes from one to the other, `new` is told to begin without a wait for that:
+        an incarnation begins with a device on one stream when it has closed it on the other.
+        """
         self._drain([a], round(patience_s * 1000), time.monotonic() + patience_s)
         if idle and a.device.in_use:
             a.device.hold(False)
             text = f"guest {a.device.guest} uses device {a.device.config.name}"
             raise PeerFault(text, Refusal.WRONG_STATE)
         old.end()
+        if not a.device.state and old.wait_said(CLOSING_S):
+            with self._lock:
+                a.active = new
+            new.begin()
         if not old.join(CLOSING_S):
             self._lost(a, old.epoch, "its driver does not close")
             text = f"device {a.name} is not closed in time: its service OS is replaced"

@@ -54,6 +54,7 @@ class Session:
             core_pb2.EVENT_DEVICE_ATTACHED: threading.Event(),
             core_pb2.EVENT_DEVICE_REPLAYED: threading.Event(),
         }
+        self._said = threading.Event()  # all that ever will be; the doorbell is somebody else's
         self._over = threading.Event()  # nobody touches the device any more
         self._given_back = threading.Event()  # somebody waits for that
         self._awaited = True  # somebody waits until the device is open
@@ -109,6 +110,10 @@ class Session:
         self._asked = True
         self.dialogue.end()
         self.device.ring()
+
+    def wait_said(self, timeout_s: float) -> bool:
+        """Whether the last message of one that ends is on its way, in time."""
+        return self._said.wait(timeout_s)
 
     def join(self, timeout_s: float) -> bool:
         """Whether the incarnation has ended the stream too, in time."""
@@ -166,7 +171,7 @@ class Session:
         self._wake()
         with self._sending:  # from here on nobody sends
             phase = self.dialogue.close()
-        for step in (*self._steps.values(), self._over):
+        for step in (*self._steps.values(), self._said, self._over):
             step.set()
         expected = phase is not Phase.ATTACHED and (self.dialogue.wanted or self._awaited)
         if not self._asked and not expected:
@@ -202,6 +207,7 @@ class Session:
             if message := dialogue.next_message():
                 return message
             if dialogue.finished:
+                self._said.set()
                 return None
             if dialogue.wanted:
                 os.eventfd_read(doorbell)

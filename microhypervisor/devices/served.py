@@ -49,6 +49,7 @@ class ServedDevice(ABC):
         self.log = InflightLog()
         self.state = b""
         self.served = False  # by an incarnation that attached and has not gone
+        self.turn = 0  # how many took over
         self.held = False  # nothing new is collected; changed under the lock
         self.patience_ms = 0  # as Attached has them
         self.failure = b""
@@ -90,6 +91,7 @@ class ServedDevice(ABC):
             entries = self.log.begin_epoch()
             self.status.replayed += len(entries)
             self.served = True
+            self.turn += 1
             self._drained.notify_all()
             return self._activation(), entries
 
@@ -256,10 +258,10 @@ class ServedDevice(ABC):
         self._drained.notify_all()
         return False
 
-    def lost(self) -> None:
-        """The incarnation that served it is gone."""
-        self.served = False
+    def lost(self, turn: int) -> None:
+        """Who took over as number `turn` is gone; that matters unless somebody else has by now."""
         with self.lock:
+            self.served = self.served and turn != self.turn
             self._drained.notify_all()
 
     def wait_drained(self, timeout_s: float) -> bool:

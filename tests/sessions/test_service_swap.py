@@ -4,6 +4,7 @@ import pytest
 
 from microhypervisor.errors import PeerFault, Refusal
 from protos import core_pb2 as pb
+from protos import io_pb2
 from sessions import service as module
 from tests.sessions.service import PATIENCE, described, eventually, slots
 from tests.sessions.services import background
@@ -118,6 +119,38 @@ def test_what_is_not_done_in_time_stays_where_it_is(services, disk):
     eventually(lambda: disk.done() == [0])
     services.made[1, "disk0"] = old
     goes_on(services, disk, 1)
+
+
+def test_begin_does_not_wait_until_the_old_stream_has_ended(services, disk):
+    old = services.made[1, "disk0"]
+    old.stays = True
+    thread, result = background(swap, services)
+    assert old.ended.wait(PATIENCE)
+    assert old.take_control("end") == io_pb2.End()
+    new = services.made[1, "disk0"]
+    new.take_control("activate")
+    goes_on(services, disk, 0)
+    assert thread.is_alive()
+    old.die()
+    thread.join(PATIENCE)
+    assert 0 < result[0] < PATIENCE
+    assert disk.device.served
+    goes_on(services, disk, 1)
+
+
+def test_begin_that_carries_state_waits_for_what_the_old_driver_says_last(services, disk):
+    old = services.made[1, "disk0"]
+    disk.device.state = b"a"
+    old.stays = True
+    thread, result = background(swap, services)
+    assert old.ended.wait(PATIENCE)
+    old.answer(state=b"ab")
+    eventually(lambda: disk.device.state == b"ab")
+    assert services.made[1, "disk0"].begin is None
+    old.die()
+    thread.join(PATIENCE)
+    assert 0 < result[0] < PATIENCE
+    assert services.made[1, "disk0"].begin.state == b"ab"
 
 
 def test_an_old_driver_that_does_not_close_costs_the_incarnation(services, disk, monkeypatch):

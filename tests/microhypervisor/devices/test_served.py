@@ -42,7 +42,7 @@ def test_quiescing_waits_for_what_does_not_park(rig):
 @pytest.mark.parametrize("held", [False, True])
 def test_what_nobody_serves_waits_for_the_next_to_serve_it(rig, held):
     rig.device.hold(held)
-    rig.device.lost()
+    rig.device.lost(rig.device.turn)
     rig.submit(0)
     ending = quiescing(rig)
     rig.device.adopt(described())  # by then another one serves
@@ -54,11 +54,20 @@ def test_what_nobody_serves_waits_for_the_next_to_serve_it(rig, held):
     assert rig.rings[0].take() == [(0, 0)]
 
 
+def test_who_served_before_takes_nothing_along_when_it_goes(rig):
+    before = rig.device.turn
+    rig.device.begin_epoch()
+    rig.device.lost(before)
+    assert rig.device.served
+    rig.device.lost(rig.device.turn)
+    assert not rig.device.served
+
+
 def test_who_does_not_come_in_time_is_given_up(rig, monkeypatch):
     monkeypatch.setattr(served, "OUTAGE_GRACE_S", 0.01)
     rig.submit(0)
     collect(rig)
-    rig.device.lost()
+    rig.device.lost(rig.device.turn)
     rig.device.quiesce(PATIENCE)
     assert not rig.device.wait_drained(PATIENCE)
 
