@@ -28,7 +28,9 @@ def test_what_is_below_is_found_and_not_opened(tmp_path, root):
     os.close(fd)
 
 
-@pytest.mark.parametrize("path", [b"/etc", b"..", b"../x", b"link", b"link/etc", b"d/../../x"])
+@pytest.mark.parametrize(
+    "path", [b"/etc", b"..", b"../x", b"link", b"link/etc", b"d/../../x", b"d/link/d"]
+)
 def test_nothing_else_is(tmp_path, root, path):
     (tmp_path / "d").mkdir()
     (tmp_path / "link").symlink_to("/")

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import struct
 import subprocess
 import termios
@@ -127,14 +128,16 @@ def test_of_two_streams_of_one_device_the_second_begins_when_the_first_has_close
     assert first.next().HasField("attached")
     second = incarnation.stand_by("block", "growing")
     second.opened()
+    said = incarnation.process.stderr
+    assert said.readline() == "begin\n"
     second.begin()
+    assert not select.select([said], [], [], 0.2)[0]
     first.end()
     first.close()
     assert second.next().HasField("attached")
     second.close()
     incarnation.kill()
-    said = incarnation.process.stderr.read().split()
-    assert said == ["begin", "close", "begin", "flush", "close"]
+    assert said.read().split() == ["close", "begin", "flush", "close"]
 
 
 def test_a_driver_is_flushed_at_each_end_but_that_for_another_driver(start, drivers):
@@ -267,4 +270,4 @@ def drivers(tmp_path):
     entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\nconsole.late = growing:Late\n"
     (site / "growing-1.dist-info" / "entry_points.txt").write_text(entry)
     (site / "growing.py").write_text(DRIVER)
-    return {"PYTHONPATH": str(site)}
+    return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
