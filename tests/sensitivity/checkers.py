@@ -63,10 +63,11 @@ class Machines(NamedTuple):
 
 
 class Suite(NamedTuple):
-    """Suite of the suite; `why` is why neither of the others can see it."""
+    """Tests of the suite; `why` is why neither of the others can see it, `needs` a program."""
 
     node: str
     why: str
+    needs: str = ""
 
     def __str__(self) -> str:
         return f"`{self.node.partition('::')[0]}`, because {self.why}"
@@ -83,7 +84,9 @@ class Suite(NamedTuple):
 
 def run_tests(*nodes: str) -> str:
     """Pytest in a process of its own; what it says if a test fails."""
-    words = ["-q", "-x", "--timeout", "5", "-p", "no:cacheprovider", "--no-header", *nodes]
+    # Plain assertions: pytest would load `splitvisor`, which brings a plugin, past who plants.
+    words = ["-q", "-x", "--timeout", "5", "-p", "no:cacheprovider", "--no-header"]
+    words += ["--assert=plain", *nodes]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         cwd=ROOT,

@@ -95,12 +95,14 @@ def _changed(bug: Bug, module: ModuleType, owner: Any, function: str) -> Any:
             if (count := text.count(edit.old)) != 1:
                 raise Misfit(f"{bug.name}: {function} has {edit.old!r} {count} times")
             text = text.replace(edit.old, edit.new)
-    name = function.rpartition(".")[2]
-    # Within a function whose argument is what `super()` looks for in a method's closure.
-    whole = f"def made(__class__):\n{textwrap.indent(text, '    ')}\n    return {name}\n"
+    # Within a function whose argument is what `super()` looks for in a method's closure; under a
+    # name of its own, for the method's may be that of a function which it calls.
+    whole = f"def made(__class__):\n{textwrap.indent(text, '    ')}\n    return planted\n"
+    tree: Any = ast.parse(whole)
+    tree.body[0].body[0].name = "planted"
     made: dict[str, Any] = {}
     flags = __future__.annotations.compiler_flag  # names in annotations may be those of a class
-    exec(compile(whole, f"<planted bug {bug.name}>", "exec", flags), vars(module), made)
+    exec(compile(tree, f"<planted bug {bug.name}>", "exec", flags), vars(module), made)
     return made["made"](owner)
 
 

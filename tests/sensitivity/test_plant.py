@@ -1,5 +1,6 @@
 """Bugs get in where they are to, and only there, and out again."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -36,6 +37,16 @@ def test_a_bug_is_there_as_long_as_it_is_planted():
 def test_an_edit_that_does_not_fit_is_an_error(function, old, problem):
     with pytest.raises(Misfit, match=problem), planted(bug(function, old, "")):
         pass
+
+
+def test_a_method_calls_the_function_that_has_its_name(tmp_path, monkeypatch):
+    text = "def go():\n    return 1\nclass Car:\n    def go(self):\n        return go() + 1\n"
+    (tmp_path / "cars.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    cars = importlib.import_module("cars")
+    with planted(Bug("test", "", (Edit("cars", "Car.go", "+ 1", "+ 2"),), None, "")):
+        assert cars.Car().go() == 3
+    assert cars.Car().go() == 2
 
 
 LOOK = """

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -64,6 +65,8 @@ def test_a_machine_finds_nothing_where_nothing_is(scenario, tmp_path):
 
 @pytest.mark.parametrize("bug", by(Suite))
 def test_the_suite_notices(bug, planted):
+    if (needs := bug.checker.needs) and shutil.which(needs) is None:
+        pytest.skip(f"{needs} is not installed")
     planted(bug)
     caught(bug, bug.checker.look())
 

@@ -4,11 +4,15 @@ from tests.sensitivity.bugs import (
     accept,
     dialogue,
     drivers,
+    folder,
     inflight,
     keeping,
+    layers,
     models,
+    net,
     recovery,
     rings,
+    swapping,
 )
 from tests.sensitivity.plant import Bug
 
@@ -21,6 +25,10 @@ BUGS: tuple[Bug, ...] = (
     *recovery.BUGS,
     *drivers.BUGS,
     *keeping.BUGS,
+    *net.BUGS,
+    *folder.BUGS,
+    *swapping.BUGS,
+    *layers.BUGS,
 )
 
 
