@@ -30,6 +30,7 @@
     com1 = false                          # default: terminal
     entropy = "system"                    # default: system
     clock = "system"                      # a PC's real-time clock; default: false
+    virtio_clock = "system"               # a clock that is read by virtio; default: false
     disks = ["file:path=disk.img"]        # default: none
     nets = ["switch:name=lan"]            # network cards; default: none
     folders = ["directory:path=share"]    # mounted by the tags share0, share1, ... or by tag=...;
@@ -86,8 +87,8 @@ _SCHEDULER_KEYS = ("policy", "slice", "pcpus")
 _SCHEDULE_KEYS = ("weight", "cap", "budget", "period", "affinity")
 _GUEST_KEYS = (
     *("image", "arguments", "memory", "vcpus", "cpu", "on_reset", "rom", "irqchip", "schedule"),
-    *("balloon", "console", "com1", "entropy", "clock", "disks", "nets", "folders", "devices"),
-    "outage",
+    *("balloon", "console", "com1", "entropy", "clock", "virtio_clock"),
+    *("disks", "nets", "folders", "devices", "outage"),
 )
 # Key, name and model of the devices that a guest has once at most, and the spec unless it is told.
 _STANDARD = (
@@ -95,6 +96,7 @@ _STANDARD = (
     ("com1", "com1", m.Model.UART, "terminal"),
     ("entropy", "rng0", m.Model.ENTROPY, "system"),
     ("clock", m.CLOCK, m.Model.RTC, False),
+    ("virtio_clock", m.VIRTIO_CLOCK, m.Model.CLOCK, False),
 )
 # Key, first part of the names, and model of the devices of which there may be several.
 _LISTED = (

@@ -11,6 +11,7 @@
 #define VIRTIO_BLOCK 2
 #define VIRTIO_CONSOLE 3
 #define VIRTIO_ENTROPY 4
+#define VIRTIO_CLOCK 17
 
 #define FEATURE_INDIRECT (1UL << 28)
 #define FEATURE_EVENT_IDX (1UL << 29)

@@ -3,10 +3,11 @@
 A model turns requests into completions. It holds no socket, thread or clock, so a test can play
 it as a transcript. There are two sorts:
 
-* `Immediate` models (block, entropy, virtio) answer a request while it is executed. They are the
-  hot path.
-* `Evented` models (console, UART, clock, folder) may hold a request until something arrives, and
-  have a state that outlives the process: the blob that `state` gives and the constructor takes.
+* `Immediate` models (block, clock, entropy, virtio) answer a request while it is executed. They
+  are the hot path.
+* `Evented` models (console, UART, real-time clock, folder) may hold a request until something
+  arrives, and have a state that outlives the process: the blob that `state` gives and the
+  constructor takes.
 * `Framed` models (net) do as well, a batch at a time, and have no state.
 """
 

@@ -50,6 +50,7 @@ MODELS = {
     ),
     "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
     "rtc": Model("clock", evented=later("service_os.models.rtc:RtcModel")),
+    "clock": Model("clock", immediate=later("service_os.models.clock:ClockModel")),
     "virtio": Model("virtio", immediate=later("service_os.models.raw:RawModel")),
     "net": Model("net", framed=later("service_os.models.net:NetModel")),
     "folder": Model("folder", evented=later("service_os.models.ninep:NinepModel")),

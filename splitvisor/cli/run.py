@@ -17,6 +17,7 @@ from splitvisor.machine import (
     CLOCK,
     DEFAULT_SERVICE,
     NAME_LIMIT,
+    VIRTIO_CLOCK,
     CpuChoice,
     Device,
     Guest,
@@ -103,6 +104,7 @@ class _RunCommand(click.Command):
     "them by 9P and the tags share0, share1, ...",
 )
 @click.option("--clock", metavar="SPEC", help="A PC's real-time clock, such as 'system'.")
+@click.option("--virtio-clock", metavar="SPEC", help="A clock that is read by virtio (virtio-rtc).")
 @click.option(
     "--device",
     "others",
@@ -159,6 +161,7 @@ def run(
     nets: tuple[str, ...],
     folders: tuple[str, ...],
     clock: str | None,
+    virtio_clock: str | None,
     others: tuple[str, ...],
     memory: str,
     vcpus: int,
@@ -181,7 +184,9 @@ def run(
     policy = parse_outage(outage)
     devices = (
         dataclasses.replace(device, inline_payload=inline, outage=policy)
-        for device in _devices(console, serial, entropy, clock, disks, nets, folders, others)
+        for device in _devices(
+            console, serial, entropy, clock, virtio_clock, disks, nets, folders, others
+        )
     )
     guest = Guest(
         name=name_of(image) if name is None else name,
@@ -229,6 +234,7 @@ def _devices(
     serial: str,
     entropy: str,
     clock: str | None,
+    virtio_clock: str | None,
     disks: tuple[str, ...],
     nets: tuple[str, ...],
     folders: tuple[str, ...],
@@ -238,6 +244,8 @@ def _devices(
         yield dataclasses.replace(device, spec=entropy) if device.name == "rng0" else device
     if clock is not None:
         yield Device(CLOCK, Model.RTC, clock)
+    if virtio_clock is not None:
+        yield Device(VIRTIO_CLOCK, Model.CLOCK, virtio_clock)
     for i, spec in enumerate(nets):
         yield Device(f"net{i}", Model.NET, spec)
     for i, spec in enumerate(folders):

@@ -128,7 +128,7 @@ def test_a_full_machine_file():
     )
 
 
-def test_a_clock_and_devices_of_other_kinds(lent):
+def test_clocks_and_devices_of_other_kinds(lent):
     lent({"virtio.abacus": "abacus:Abacus"}, "abacus", ABACUS)
     text = """
     [guests.web]
@@ -137,11 +137,13 @@ def test_a_clock_and_devices_of_other_kinds(lent):
     com1 = false
     entropy = false
     clock = "frozen:at=2030-01-01"
+    virtio_clock = { driver = "skewed", rate = 2, service = "service" }
     devices = ["abacus", { driver = "abacus", beads = 10, name = "large" }]
     """
     (guest,) = parse(HERE, text).guests
     assert guest.devices == (
         Device("rtc0", Model.RTC, "frozen:at=2030-01-01"),
+        Device("clock0", Model.CLOCK, "skewed:rate=2"),
         Device("device0", Model.VIRTIO, "abacus"),
         Device("large", Model.VIRTIO, "abacus:beads=10"),
     )

@@ -158,6 +158,13 @@ def test_one_clock_fits_and_it_is_no_serial_port(make):
         make(devices=clocks)
 
 
+def test_a_clock_behind_virtio_is_a_virtio_device_and_no_pcs_clock(make):
+    built = make(devices=(Device("clock0", Model.CLOCK, "system"), *disks(1)))
+    placed = [(d.name, d.model, d.virtio.irq) for d in built.config.devices]
+    assert placed == [("clock0", "clock", 5), ("disk0", "block", 6)]
+    assert contents(built, layout.ACPI_BASE, layout.ACPI_SIZE).count(b"RTC0") == 0
+
+
 @given(st.lists(st.sampled_from([Model.BLOCK, Model.ENTROPY, Model.CONSOLE]), max_size=18))
 def test_places_are_unique(tmp_path_factory, models):
     devices = tuple(Device(f"d{i}", model, "x") for i, model in enumerate(models))
