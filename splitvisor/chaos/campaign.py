@@ -95,6 +95,7 @@ class Campaign:
         said, injector = this.conclude(), this.injector
         tally.done += injector.done
         tally.idle += injector.idle
+        tally.survived += injector.survived
         tally.refused += injector.refused
         tally.zombies += injector.zombies
         tally.zombies_alive += injector.zombies_alive

@@ -18,12 +18,15 @@ from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.machine import Machine
 
 BITE = 3.0  # seconds for a failpoint to be passed; storm passes most of them within milliseconds
+LOOK = 0.1  # seconds between looks at a fault that may be survived
 RECOVERY = 30.0
 OVERWRITTEN = 64  # requests after a failover until a zombie's blocks count as written by others
 RECENT = 500  # events among which a death is looked for
 LONGEST_WAIT = 0.04  # after a standby is ready
 NOTICE = 30.0  # for a fault that has acted to be noticed on a host that is overloaded
-_SURVIVED = ("garble", "kill-recovery")  # or there was nobody to take over
+_SURVIVED = ("garble",)  # maybe: what is wrong with an answer may not matter
+_CONDITIONAL = ("kill-recovery",)  # acts only if the one that it is aimed at takes over
+_ORDERED = "disk0"  # whose answers come in turn: the next one proves that none is missing
 _LOST = ("fenced", "standby-lost", "start-failed")
 _HARMLESS = ("slow", "leak", "swap", "upgrade", "kill-standby")
 _LIMITED = "throttle:iops=10000000,child=({})"  # more than there ever are
@@ -38,6 +41,7 @@ class Injector:
         self.aimed: dict[Incarnation, str] = {}
         self.done: Counter[str] = Counter()  # by kind
         self.idle: Counter[str] = Counter()  # that met nothing, by kind
+        self.survived: Counter[str] = Counter()  # that acted, and the machine went on serving
         self.refused: list[str] = []
         self.zombies = 0
         self.zombies_alive = 0  # that were still there to be continued
@@ -134,16 +138,43 @@ class Injector:
         MachineFailure if a fault that nobody survives has acted and nobody noticed.
         """
         for target in targets:
-            if not self._machine.story.wait(partial(self._lost, target), BITE):
-                if fault.kind in _SURVIVED or not self._has_acted(service, target):
-                    self.idle[fault.kind] += 1
-                    self._machine.clear_faults(service)
-                    return False
-                self._machine.wait_until(
-                    f"anybody to notice {fault}", partial(self._lost, target), NOTICE
-                )
+            if fault.kind in _SURVIVED:
+                lost = self._bites(fault, service, target)
+            else:
+                lost = bool(self._machine.story.wait(partial(self._lost, target), BITE))
+            if lost:
+                continue
+            acted = fault.kind not in _CONDITIONAL and self._has_acted(service, target)
+            if not acted or fault.kind in _SURVIVED:
+                (self.survived if acted else self.idle)[fault.kind] += 1
+                self._machine.clear_faults(service)
+                return False
+            self._machine.wait_until(
+                f"anybody to notice {fault}", partial(self._lost, target), NOTICE
+            )
         self._machine.wait_until("the recovery", lambda: self._serves(service) or None, RECOVERY)
         return True
+
+    def _bites(self, fault: Injection, service: str, target: Incarnation) -> bool:
+        """Whether its target dies within BITE; sooner if the disk goes on without harm.
+
+        That is proved by more requests than were in flight when it had acted. Other devices may
+        answer what comes later first, so there a lost answer shows only when patience is over.
+        """
+        device = f"{self._plan.guest_names()[fault.guest]}/{fault.device}"
+        proof: int | None = None  # completions, once it has acted
+        until = time.monotonic() + BITE
+        while (left := until - time.monotonic()) > 0:
+            if self._machine.story.wait(partial(self._lost, target), min(LOOK, left)):
+                return True
+            if fault.device != _ORDERED or not self._has_acted(service, target):
+                continue
+            completions = self._machine.device(device).completions
+            if proof is None:
+                proof = completions + 2 * self._plan.depth
+            elif completions >= proof:
+                break
+        return self._lost(target) is not None
 
     def _has_acted(self, service: str, target: Incarnation) -> bool:
         """Whether its fault has acted; also if it answers no more. Signals always have."""

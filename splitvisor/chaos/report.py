@@ -39,6 +39,8 @@ def lines(plan: Plan, tally: Tally) -> Iterator[str]:
         f"{'' if plan.standby else ', no standby'}"
     )
     yield f"faults       {sum(tally.done.values()):,}: {_counts(tally.done)}"
+    if tally.survived:
+        yield f"survived     {sum(tally.survived.values()):,}: {_counts(tally.survived)}"
     if tally.idle:
         yield f"met nothing  {sum(tally.idle.values()):,}: {_counts(tally.idle)}"
     if tally.refused:
@@ -100,6 +102,7 @@ def plain(plan: Plan, tally: Tally) -> dict[str, Any]:
         "rounds": tally.rounds,
         "interrupted": tally.interrupted is not None,
         "faults": dict(tally.done),
+        "survived": dict(tally.survived),
         "met_nothing": dict(tally.idle),
         "refused": tally.refused,
         "recoveries": tally.recoveries,

@@ -17,6 +17,7 @@ class Tally:
     seconds: float = 0.0
     done: Counter[str] = field(default_factory=Counter)  # faults by kind
     idle: Counter[str] = field(default_factory=Counter)  # that met nothing
+    survived: Counter[str] = field(default_factory=Counter)  # that acted and did no harm
     refused: list[str] = field(default_factory=list)
     outages: list[tuple[str, Outage]] = field(default_factory=list)  # by kind of fault
     standbys_lost: int = 0

@@ -32,6 +32,7 @@ def tally():
         seconds=50.0,
         done=Counter(kill=101, hang=3),
         idle=Counter(hang=3),
+        survived=Counter(garble=2),
         outages=[*kills, ("upgrade", outage("upgrade", 0, 9, planned=True))],
         requests=12345,
         gaps=[2000.0, 5000.0, 9000.0],
@@ -43,6 +44,7 @@ def test_a_report_has_the_sums_and_the_steps(tally):
     text = "\n".join(report.lines(PLAN, tally))
     assert "seed 4, 50.0 s, 2 rounds, 1 guest at depth 32 on file disks of 64M" in text
     assert "faults       104: hang 3, kill 101" in text
+    assert "survived     2: garble 2" in text
     assert "met nothing  3: hang 3" in text
     assert "recoveries   100, 2.00 a second; 1 upgrades" in text
     assert "12,345 requests" in text
@@ -82,6 +84,7 @@ def test_a_goal_that_was_missed_is_a_failure_unless_interrupted(tally):
 def test_for_programs(tally):
     told = json.loads(json.dumps(report.plain(PLAN, tally)))
     assert (told["pass"], told["recoveries"], told["upgrades"]) == (True, 100, 1)
+    assert (told["survived"], told["met_nothing"]) == ({"garble": 2}, {"hang": 3})
     assert told["outages"]["kill"]["fence"] == {"p50": 50.0, "p99": 99.0, "max": 100.0}
     assert set(told["outages"]["kill"]) == {"detect", "fence", "total"}
     assert told["gaps"] == {"count": 3, "p50": 5000.0, "p99": 9000.0, "max": 9000.0}
