@@ -54,6 +54,8 @@ def service_lines(machine: operator.MachineStatus) -> Iterator[str]:
             yield f"{name}: last outage: {outage_text(of_message(service.last_outage))}"
         elif service.last_death:
             yield f"{name}: last death: {service.last_death}"
+        if service.standby.problem:
+            yield f"{name}: nobody stands by: {service.standby.problem}; another is tried"
         for unserved in service.unserved:
             yield (
                 f"{name}: {unserved.device} is not served, for {unserved.for_s:.1f} s: "

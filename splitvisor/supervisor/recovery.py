@@ -17,6 +17,7 @@ from splitvisor.supervisor.backoff import FREE, Backoff
 from splitvisor.supervisor.incarnation import Incarnation, Standby
 from splitvisor.supervisor.outage import DIED, History, Outage
 from splitvisor.supervisor.quarantine import Quarantine
+from splitvisor.supervisor.standby_trouble import StandbyTrouble
 from splitvisor.supervisor.states import SETTLED, State
 from splitvisor.supervisor.unserved import Unserved
 
@@ -37,6 +38,7 @@ class Recovery:
         self.standby: Incarnation | None = None
         self.quarantine = Quarantine()
         self.unserved = Unserved(service)
+        self.trouble = StandbyTrouble()
         self.served = False  # ever
         self.history = History()
         self._keeps_standby = standby
@@ -48,7 +50,6 @@ class Recovery:
         self._handover = False  # the standby is to take over as soon as it is ready
         self._upgrading = False
         self._backoff = Backoff()
-        self._standby_backoff = Backoff()
         self._actions: list[steps.Action] = []
         self._now = 0
         self._hear: dict[type, Callable[..., None]] = {
@@ -131,7 +132,8 @@ class Recovery:
             return
         incarnation.pid = event.pid
         standby = incarnation is self.standby
-        self._tell(events.ServiceStarted(self.service, event.pid, event.epoch, standby))
+        if not (standby and self.trouble.repeated):
+            self._tell(events.ServiceStarted(self.service, event.pid, event.epoch, standby))
         if standby:
             incarnation.phase = Standby.PREPARING
             self._do(steps.Prepare(event.epoch))
@@ -143,6 +145,7 @@ class Recovery:
         if incarnation is None:
             return
         incarnation.phase, incarnation.since = Standby.READY, self._now
+        self.trouble.over()
         told = (incarnation.pid, incarnation.epoch, event.devices, event.problems)
         self._tell(events.ServiceStandsBy(self.service, *told))
         if incarnation is self.active and self.state is State.STARTING:
@@ -229,8 +232,8 @@ class Recovery:
 
     def _lose_standby(self, standby: Incarnation, why: str) -> None:
         if standby.since and self._now - standby.since >= QUICK:
-            self._standby_backoff.succeeded()
-        delay = 0 if standby.ordered is not None else self._standby_backoff.failed()
+            self.trouble.stood_long()
+        delay = 0 if standby.ordered is not None else self.trouble.failed()
         self._drop_standby(standby, self._now + delay)
         self._dying[standby.epoch] = why
         if self._upgrading and self.state is not State.RELEASING:  # or the next one is as new
@@ -242,10 +245,12 @@ class Recovery:
         self.standby, self._refill_at = None, refill_at
 
     def _reaped(self, event: steps.Reaped) -> None:
-        why = self._dying.pop(event.epoch, None)
-        if why is not None:
-            told = (event.pid, event.epoch, why or f"died: {event.how}")
-            self._tell(events.ServiceStandbyLost(self.service, *told))
+        if why := self._why_no_standby(event):
+            if self.trouble.is_news(why):
+                told = (event.pid, event.epoch, why)
+                self._tell(events.ServiceStandbyLost(self.service, *told))
+            self.trouble.note(why)
+        self._dying.pop(event.epoch, None)
         active = self.active
         if active is None or active.epoch != event.epoch or self.state is not State.FENCING:
             return
@@ -258,6 +263,16 @@ class Recovery:
         delay = active.delay / 1e9
         self._tell(events.ServiceDied(self.service, event.pid, event.epoch, event.how, delay))
         self._fenced(active)
+
+    def is_news(self, event: steps.Reaped) -> bool:
+        """Whether that it is dead tells anybody anything new; to be asked before `handle`."""
+        why = self._why_no_standby(event)
+        return not why or self.trouble.is_news(why)
+
+    def _why_no_standby(self, event: steps.Reaped) -> str:
+        """What became of one that was to stand by; empty if it was not, or is not needed."""
+        why = self._dying.get(event.epoch)
+        return "" if why is None else why or f"died: {event.how}"
 
     def _mourn(self, active: Incarnation, event: steps.Reaped) -> int:
         """Count the death; how long to wait before the next one serves."""

@@ -98,7 +98,7 @@ class ServiceKeeper:
             return  # what is begun below has led to it: its turn comes
         while self._heard:
             now, heard = time.monotonic_ns(), self._heard[0]
-            if isinstance(heard, steps.Reaped):
+            if isinstance(heard, steps.Reaped) and self.machine.is_news(heard):
                 self._tell(next(p.child for p in self._buried if p.endpoint.epoch == heard.epoch))
             for action in self.machine.handle(heard, now):
                 self._begin(action)
@@ -276,6 +276,8 @@ class ServiceKeeper:
             status.uptime_s = time.monotonic() - active.born
         if self.settings.standby and machine.standby is None:
             status.standby.state = operator.STANDBY_STARTING  # in a moment
+        if status.standby.state == operator.STANDBY_STARTING:
+            status.standby.problem = machine.trouble.problem
         if machine.standby is not None and (next_ := self._processes.get(machine.standby.epoch)):
             status.standby.pid = next_.child.pid
         return status
@@ -347,7 +349,7 @@ class ServiceKeeper:
                 endpoint.MergeFrom(process.endpoint)
                 reply = await self._calls.prepare(endpoint)
             except grpc.RpcError as error:
-                why = f"cannot stand by: {reason_of(error)}"
+                why = f"cannot open its devices: {reason_of(error)}"
                 self.feed(steps.Lost(epoch, why))
             else:
                 self.feed(steps.Prepared(epoch, reply.attached, problems_of(reply)))

@@ -50,14 +50,15 @@ def recovered(lab):
         quarantined=[operator.Quarantined(device="web/disk0", reason="killed 3 in a row")],
         unserved=[operator.Unserved(device="web/disk1", reason="no such file", for_s=2.25)],
     )
-    lab.status.services.add(name="net", last_death="exit status 2")
+    nobody = operator.Standby(state=operator.STANDBY_STARTING, problem="cannot open its devices")
+    lab.status.services.add(name="net", last_death="exit status 2", standby=nobody)
     return lab
 
 
 def test_status_shows_who_stands_by_and_the_last_outage_in_steps(splitvisor, recovered):
     status, output, errors = splitvisor("service", "status")
     assert (status, errors) == (0, "")
-    assert output.splitlines()[-5:] == [
+    assert output.splitlines()[-6:] == [
         "lab/service: last outage: died by signal 9 (SIGKILL): outage of 11.0 ms (detect 3.0 ms, "
         "fence 1.0 ms, promote 1.0 ms, attach 2.0 ms, replay 4.0 ms, first completion after "
         "8.0 ms), 32 requests replayed, by a standby",
@@ -67,6 +68,7 @@ def test_status_shows_who_stands_by_and_the_last_outage_in_steps(splitvisor, rec
         "lab/storage: web/disk0 is in quarantine: killed 3 in a row; 'splitvisor service release "
         "lab/web/disk0' gives it back",
         "lab/net: last death: exit status 2",
+        "lab/net: nobody stands by: cannot open its devices; another is tried",
     ]
     serving, recovering, _ = (line.split() for line in output.splitlines()[3:6])
     assert serving[:2] + serving[2:5] == ["lab", "service", "serving", "102", "2"]
@@ -80,7 +82,7 @@ def test_status_as_json_has_every_field(splitvisor, recovered):
     assert status == 0
     service, storage, _ = json.loads(output)["services"]
     assert (service["machine"], service["state"]) == ("lab", "serving")
-    assert service["standby"] == {"state": "ready", "pid": 103, "epoch": 3}
+    assert service["standby"] == {"state": "ready", "pid": 103, "epoch": 3, "problem": ""}
     assert service["last_outage"]["fenced"] == 14 * MS
     unserved = {"device": "web/disk1", "reason": "no such file", "for_s": 2.25}
     assert storage["unserved"] == [unserved]

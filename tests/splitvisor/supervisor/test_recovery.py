@@ -158,6 +158,27 @@ def test_a_lost_standby_is_replaced_and_nobody_serves_less_for_it(script):
     assert script.machine.history.deaths == 0
 
 
+def test_each_reason_why_nobody_stands_by_is_told_once_until_somebody_does(script):
+    def lose(epoch, why):
+        script.hear(steps.Lost(epoch, why))
+        news = script.machine.is_news(script.reaped(epoch))
+        before = len(script.told(events.ServiceStandbyLost))
+        script.hear(script.reaped(epoch))
+        assert (len(script.told(events.ServiceStandbyLost)) > before) == news
+        while script.done(steps.Launch)[-1].epoch == epoch:
+            script.wait()
+        script.hear(steps.Started(epoch + 1, epoch + 101))
+        return news
+
+    assert [lose(2, "x"), lose(3, "x"), lose(4, "y"), lose(5, "x")] == [True, False, True, False]
+    assert script.machine.trouble.problem == "x"
+    started = [event.epoch for event in script.told(events.ServiceStarted)]
+    assert started == [1, 2, 3, 5]
+    script.hear(steps.Prepared(6, 2))
+    assert script.machine.trouble.problem == ""
+    assert lose(6, "x")
+
+
 def test_a_standby_that_dies_again_and_again_is_started_ever_later(script):
     epoch, waits = 2, []
     for _ in range(FREE + 2):

@@ -43,7 +43,7 @@ class Core:
         self.prepared = []
         self.asked = []
         self.pids = []
-        self.release_refused = self.retry_refused = False
+        self.release_refused = self.retry_refused = self.prepare_refused = False
         self.swap_refused, self.answers = False, OLD  # the spec of the device, when asked
         self.problem = ""  # of the device, from the second incarnation on
         self.keeper = None
@@ -52,6 +52,8 @@ class Core:
 
     async def prepare(self, endpoint):
         self.prepared.append(endpoint)
+        if self.prepare_refused:
+            raise Refused
         return core.ConnectReply(attached=1)
 
     async def connect(self, endpoint):
@@ -266,6 +268,25 @@ async def test_a_standby_that_is_stopped_is_replaced(lab):
     assert (lost.pid, lost.why) == (standby.pid, "stopped")
     assert (await lab.until(events.ServiceStandsBy)).epoch == 3
     assert lab.keeper.status().deaths == 0
+
+
+async def test_why_there_is_no_standby_is_told_once_and_part_of_the_status(lab):
+    lab.core.prepare_refused = True
+    why = "cannot open its devices: no"
+    lost = await lab.until(events.ServiceStandbyLost)
+    assert (lost.epoch, lost.why) == (2, why)
+    while len(lab.core.prepared) < 4:
+        await trio.sleep(0.001)
+    status = lab.keeper.status()
+    assert (status.standby.state, status.standby.problem) == (operator.STANDBY_STARTING, why)
+    lab.core.prepare_refused = False
+    told = []
+    while not told or not isinstance(told[-1], events.ServiceStandsBy):
+        told.append(await lab.heard.receive())
+    assert [type(event) for event in told] == [events.ServiceStarted, events.ServiceStandsBy]
+    assert told[0].epoch == 3
+    assert told[1].epoch > 4
+    assert lab.keeper.status().standby.problem == ""
 
 
 async def test_so_is_one_that_is_stopped_while_it_starts(lab):
