@@ -3,9 +3,15 @@ aes-xts-plain64` with the same key file would have it.
 
 Sectors are independent, so a write that was cut off leaves each of them old or new, as on any disk.
 
-Discards go through, and that costs two things: who looks at the disk below sees which parts are
-in use, and what was discarded there, zeros, is read here as garbage (so is what was never written).
-Where that matters, switch it off below: `child=(file:path=a.img,discard=off)`.
+A discard tells whoever sees the disk below which parts are in use. So, as with cryptsetup, there
+are none unless `discard` is on; zeros are written, encrypted, as any data.
+
+With `discard` they go through, and a sector of zeros below, as a hole has, is read as zeros here.
+That misreads no data: of the 2**4096 contents of a sector one is all zeros when it is encrypted,
+and no guest comes upon it, since without the key it would have to see it, and sees zeros. (But one
+that read holes without `discard`, as the garbage that they are then, and wrote that elsewhere,
+finds zeros there when it is switched on.) Nor does it open a door: who can write to the disk below
+makes zeros of what he likes, where without it he makes garbage of that, and XTS notices neither.
 """
 
 import hashlib
@@ -17,13 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drivers.filter import Filter
-from drivers.interface import Ability, Child, Claim, DriverError
+from drivers.interface import Ability, Child, Claim, DriverError, UnsupportedError
 from drivers.zeros import write_zeros
 
 if TYPE_CHECKING:
     from drivers.xts import Xts
 
 SECTOR = 512
+HOLE = bytes(SECTOR)
 KEYS = (64, 32)  # bytes: of AES-256 and AES-128, each two keys
 LONGEST = 1.0  # seconds that the largest request may spend here: zeros, at some 100 MB/s
 
@@ -37,6 +44,7 @@ class EncryptBlock(Filter):
 
         key: Path
         child: Child
+        discard: bool = False  # tell the disk below what is not in use, for all to see who see it
 
     @staticmethod
     def claims(options: Options) -> Sequence[Claim]:
@@ -45,17 +53,24 @@ class EncryptBlock(Filter):
 
     @staticmethod
     def content(options: Options) -> str:
-        """See Identified. The key is told by a hash, which gives nothing away of a random one."""
+        """See Identified. The key is told by a hash, which gives nothing away of a random one.
+        What was never written is garbage or zeros, so with `discard` it is another content.
+        """
         below = options.child.content()
         try:
             key = _key(options.key)
         except DriverError:
             return ""
-        return f"encrypt({hashlib.sha256(key).hexdigest()[:16]},{below})" if below else ""
+        secret = hashlib.sha256(key).hexdigest()[:16] + (",discard" if options.discard else "")
+        return f"encrypt({secret},{below})" if below else ""
 
     def __init__(self, options: Options) -> None:
         self._xts = _cipher(options.key)
         super().__init__(options)
+        self._discards = options.discard
+        self._unmaps = options.discard and Ability.WRITE_ZEROES in self.abilities
+        if not self._discards:
+            self.abilities &= ~Ability.DISCARD
         if not self.readonly:
             self.abilities |= Ability.WRITE_ZEROES
         if self.patience is not None:
@@ -67,6 +82,10 @@ class EncryptBlock(Filter):
         secret = self._room(len(into))
         self.child.read(offset, secret)
         self._xts.decrypt(offset // SECTOR, secret, into)
+        if self._discards:
+            for at in range(0, len(secret), SECTOR):
+                if secret[at : at + SECTOR].tobytes() == HOLE:
+                    into[at : at + SECTOR] = HOLE
 
     def write(self, offset: int, data: memoryview) -> None:
         """See BlockDriver."""
@@ -75,8 +94,17 @@ class EncryptBlock(Filter):
         self.child.write(offset, secret)
 
     def write_zeroes(self, offset: int, length: int, unmap: bool) -> None:
-        """See Zeroing. Zeros below would be garbage here, so they are written, encrypted."""
-        write_zeros(self.write, offset, length)
+        """See Zeroing. Only a hole may be zeros below; others are written, encrypted."""
+        if unmap and self._unmaps:
+            self.child.write_zeroes(offset, length, unmap)
+        else:
+            write_zeros(self.write, offset, length)
+
+    def discard(self, offset: int, length: int) -> None:
+        """See Discarding."""
+        if not self._discards:
+            raise UnsupportedError("the disk below is told nothing, for want of discard=on")
+        self.child.discard(offset, length)
 
     def _room(self, size: int) -> memoryview:
         if len(self._scratch) < size:

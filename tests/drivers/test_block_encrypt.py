@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from drivers.interface import Ability, Claim, DriverError, Keep
+from drivers.interface import Ability, Claim, DriverError, Keep, UnsupportedError
 from drivers.registry import claims, content, make
 
 SIZE = 1 << 20
@@ -65,15 +65,61 @@ def test_zeros_are_secrets_too(spec, keep, tmp_path):
     disk.close()
 
 
-def test_a_discard_goes_through_and_its_zeros_are_garbage_here(spec, keep, tmp_path):
+def test_the_disk_below_is_not_told_what_is_not_in_use(spec, keep):
     disk = opened(spec, keep)
-    if Ability.DISCARD not in disk.abilities:
-        pytest.skip("the file system of the test's folder punches no holes")
+    assert Ability.DISCARD in disk.child.abilities
+    assert Ability.DISCARD not in disk.abilities
     disk.write(0, memoryview(b"x" * 65536))
-    disk.discard(0, 65536)
-    assert (tmp_path / "a.img").read_bytes()[:65536] == bytes(65536)
-    assert read(disk, 0, 512) not in (bytes(512), b"x" * 512)
+    with pytest.raises(UnsupportedError):
+        disk.discard(0, 65536)
+    assert read(disk, 0, 65536) == b"x" * 65536
     disk.close()
+
+
+@pytest.mark.parametrize("unmap", [False, True])
+@pytest.mark.parametrize("discard", ["off", "on"])
+def test_only_with_discard_zeros_are_holes_and_only_if_they_may_be(
+    spec, keep, tmp_path, unmap, discard
+):
+    disk = opened(f"{spec},discard={discard}", keep)
+    disk.write(0, memoryview(b"x" * 65536))
+    disk.write_zeroes(4096, 8192, unmap)
+    assert read(disk, 0, 65536) == b"x" * 4096 + bytes(8192) + b"x" * (65536 - 12288)
+    below = (tmp_path / "a.img").read_bytes()[4096:12288]
+    assert (below == bytes(8192)) == (unmap and discard == "on")
+    disk.close()
+
+
+def test_with_discard_it_goes_through_and_a_hole_is_read_as_zeros(spec, keep, tmp_path):
+    disk = opened(f"{spec},discard", keep)
+    assert Ability.DISCARD in disk.abilities
+    assert read(disk, 0, 4096) == bytes(4096)  # never written
+    data = random.Random(7).randbytes(65536)
+    disk.write(0, memoryview(data))
+    disk.discard(4096, 8192)
+    below = (tmp_path / "a.img").read_bytes()
+    if below[4096:12288] != bytes(8192):
+        disk.close()
+        pytest.skip("the file system of the test's folder punches no holes")
+    assert read(disk, 0, 65536) == data[:4096] + bytes(8192) + data[12288:]
+    assert read(disk, 3584, 1024) == data[3584:4096] + bytes(512)
+    disk.write(4608, memoryview(data[:512]))  # within the hole
+    assert read(disk, 4096, 1536) == bytes(512) + data[:512] + bytes(512)
+    disk.close()
+    heir = opened(f"{spec},discard", keep)
+    assert read(heir, 4096, 1536) == bytes(512) + data[:512] + bytes(512)
+    heir.close()
+
+
+def test_with_discard_a_disk_below_that_has_none_stays_one(spec, keep):
+    disk = opened(spec.replace("a.img", "a.img,discard=off") + ",discard", keep)
+    assert disk.abilities == Ability.WRITE_ZEROES
+    disk.close()
+
+
+def test_what_was_never_written_is_other_content_with_discard(spec):
+    assert content("block", f"{spec},discard") not in ("", content("block", spec))
+    assert content("block", f"{spec},discard=off") == content("block", spec)
 
 
 def test_a_read_only_disk_stays_one(spec, keep):

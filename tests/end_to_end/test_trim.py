@@ -65,6 +65,18 @@ def test_without_discard_the_file_keeps_its_space(splitvisor, guest, disk, holes
     assert space(path) >= MIB << 20
 
 
+@pytest.mark.parametrize("discard", ["off", "on"])
+def test_an_encrypted_disk_gives_space_up_only_if_it_may(splitvisor, guest, disk, holes, discard):
+    path = disk(MIB)
+    path.with_name("key").write_bytes(os.urandom(64))
+    spec = f"encrypt:key={path.with_name('key')},child=(file:path={path}),discard={discard}"
+    status, output, _ = judge(splitvisor, guest, "auto", spec, ())
+    assert status == 0, output
+    offered = "offered" if discard == "on" else "not offered"
+    assert f"(discard {offered}, write zeroes offered)\n" in output
+    assert (space(path) < 0.75 * (MIB << 20)) == (discard == "on")
+
+
 def test_a_memory_disk_can_do_it_too(splitvisor, guest, cpu):
     status, output, _ = judge(splitvisor, guest, cpu, f"memory:size={MIB}M", ())
     assert status == 0, output

@@ -1,25 +1,23 @@
-import os
-
 import pytest
 
 from splitvisor.testing.conformance import assert_conforms
 
-GARBAGE = "neither what was there nor zeros"
+REASON = "MediumError"
 
 
 @pytest.fixture
-def encrypted(tmp_path):
-    """A disk that fails two checks: its discarded sectors are garbage."""
+def faulty(tmp_path):
+    """A disk that fails two checks: it is there to fail the first discard of each process."""
     (tmp_path / "a.img").write_bytes(bytes(1 << 20))
-    (tmp_path / "key").write_bytes(os.urandom(64))
-    return f"encrypt:key={tmp_path}/key,child=(file:path={tmp_path}/a.img)"
+    (tmp_path / "script").write_text("discard 1 error\n")
+    return f"faulty:script={tmp_path}/script,child=(file:path={tmp_path}/a.img)"
 
 
-def test_failures_are_told_with_what_is_demanded(encrypted):
+def test_failures_are_told_with_what_is_demanded(faulty):
     with pytest.raises(AssertionError) as told:
-        assert_conforms("block", encrypted)
+        assert_conforms("block", faulty)
     lines = str(told.value).splitlines()
-    assert lines[0] == f"block driver {encrypted}:"
+    assert lines[0] == f"block driver {faulty}:"
     assert [line.partition(":")[0] for line in lines[1::2]] == [
         "is_like_bytes_in_memory",
         "discards",
@@ -27,11 +25,11 @@ def test_failures_are_told_with_what_is_demanded(encrypted):
     assert lines[4].startswith("    demanded: What was discarded is what was there, or zeros")
 
 
-def test_what_is_known_has_to_stay_so(encrypted):
-    known = dict.fromkeys(("is_like_bytes_in_memory", "discards"), GARBAGE)
-    assert assert_conforms("block", encrypted, known)
+def test_what_is_known_has_to_stay_so(faulty):
+    known = dict.fromkeys(("is_like_bytes_in_memory", "discards"), REASON)
+    assert assert_conforms("block", faulty, known)
     with pytest.raises(AssertionError) as told:
-        assert_conforms("block", encrypted, known | {"reads_anywhere": "", "no_such_check": ""})
+        assert_conforms("block", faulty, known | {"reads_anywhere": "", "no_such_check": ""})
     lines = str(told.value).splitlines()[1:]
     assert lines == [
         "reads_anywhere: is known to fail with '': it did not",
