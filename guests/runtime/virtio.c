@@ -75,16 +75,34 @@ bool virtio_needs_reset(const struct virtio_device *device)
     return virtio_read(device, REG_STATUS) & STATUS_NEEDS_RESET;
 }
 
+static uint32_t take_events(struct virtio_device *device)
+{
+    /* 4.2.3.4: write back only the bits that were read, so that a later event is not lost. */
+    uint32_t events = virtio_read(device, REG_INTERRUPT_STATUS);
+    if (events)
+        virtio_write(device, REG_INTERRUPT_ACK, events);
+    if (events & EVENT_CONFIG)
+        device->reconfigured = true;
+    return events;
+}
+
 uint32_t virtio_acknowledge(struct virtio_device *device, uint32_t count)
 {
     if (count == device->acknowledged)
         return 0;
     device->acknowledged = count;
-    /* 4.2.3.4: write back only the bits that were read, so that a later event is not lost. */
-    uint32_t events = virtio_read(device, REG_INTERRUPT_STATUS);
-    if (events)
-        virtio_write(device, REG_INTERRUPT_ACK, events);
-    return events;
+    return take_events(device);
+}
+
+bool virtio_reconfigured(struct virtio_device *device)
+{
+    if (device->interrupts)
+        virtio_acknowledge(device, interrupt_count(device->irq));
+    else
+        take_events(device);
+    bool reconfigured = device->reconfigured;
+    device->reconfigured = false;
+    return reconfigured;
 }
 
 uint64_t virtio_config64(const struct virtio_device *device, uint32_t offset)

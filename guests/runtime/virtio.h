@@ -56,6 +56,7 @@ struct virtio_device {
     uint64_t features;     /* as negotiated */
     bool interrupts;       /* wait by interrupt instead of polling */
     uint32_t acknowledged; /* interrupt count up to which the device has been told */
+    bool reconfigured;     /* as announced, and not asked about yet */
 };
 
 /* Finds device number `nth` of a kind, in the order of the command line. */
@@ -74,6 +75,10 @@ bool virtio_needs_reset(const struct virtio_device *device);
 /* Tells the device that its interrupts up to `count` have been noticed. Returns what they were
  * for: EVENT_USED, EVENT_CONFIG (which is also how it asks for a reset), or 0 if all were known. */
 uint32_t virtio_acknowledge(struct virtio_device *device, uint32_t count);
+
+/* Whether the device has announced since the last call that its configuration has changed: by an
+ * interrupt if it was negotiated so. */
+bool virtio_reconfigured(struct virtio_device *device);
 
 /* A 64-bit field of the configuration space, read in one generation of it. */
 uint64_t virtio_config64(const struct virtio_device *device, uint32_t offset);
