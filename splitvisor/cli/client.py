@@ -27,6 +27,11 @@ END = 60.0  # seconds for a machine to end; flushing disks may take long
 UPGRADE = 60.0  # seconds for a service OS to start, and for another to finish what it has
 SWAP = 60.0  # seconds for a driver to open, and for another to finish what it has
 SILENCE = 2.0  # seconds that a call may take before we say what it waits for
+_WAITS = (
+    operator.SERVICE_AWAITED,
+    operator.SERVICE_DEVICE_AWAITED,
+    operator.SERVICE_DEVICE_OPENING,
+)
 
 
 def choose(root: Path, name: str) -> Running:
@@ -95,7 +100,7 @@ def _waits_told(machine: Running) -> Iterator[None]:
         def tell() -> None:
             with suppress(grpc.RpcError):  # it is cancelled, or there are too many who follow
                 for message in call:
-                    if message.service.kind == operator.SERVICE_AWAITED:
+                    if message.service.kind in _WAITS:
                         note(service_line(message.service))
 
         thread = threading.Thread(target=tell)

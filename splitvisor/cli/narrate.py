@@ -53,6 +53,10 @@ _SERVICE_WORDS: dict[int, str] = {
     operator.SERVICE_DISK_MIGRATION_FAILED: "device {e.device} has not moved: {e.text}",
     operator.SERVICE_OUTAGE_POLICY: "device {e.device} waits for too long: {e.text}",
     operator.SERVICE_AWAITED: "is to close its devices, and is waited for: {e.text} at most",
+    operator.SERVICE_DEVICE_AWAITED: (
+        "is to answer what is left at device {e.device}, and is waited for: {e.text} at most"
+    ),
+    operator.SERVICE_DEVICE_OPENING: "waits for the driver of device {e.device}: {e.text}",
     operator.SERVICE_SAID: "{e.text}",
     operator.SERVICE_FAULT: "is to misbehave: {e.text}",
 }
@@ -97,10 +101,15 @@ def is_stall(event: events.SupervisorEvent) -> bool:
     return isinstance(event, events.GuestEvent) and event.event.kind == core.EVENT_DEVICE_STALLED
 
 
+def is_wait(event: events.SupervisorEvent) -> bool:
+    """Whether it says what the start or the end of the machine waits for: of no use later."""
+    return isinstance(event, events.ServiceAwaited | events.DeviceAwaited | events.DeviceOpening)
+
+
 def matters(event: events.SupervisorEvent) -> bool:
     """Whether somebody who wants to hear nothing but trouble wants to hear of this."""
     match event:
-        case events.ServiceSaid() | events.ServiceAwaited() | events.GuestNotRestarted():
+        case events.ServiceSaid() | events.GuestNotRestarted():
             return True
         case events.DeviceUnserved() | events.DeviceServed():
             return True
@@ -108,7 +117,7 @@ def matters(event: events.SupervisorEvent) -> bool:
             return True
         case events.GuestEvent(inner):
             return inner.kind == core.EVENT_DEVICE_NEEDS_RESET
-    return False
+    return is_wait(event)
 
 
 def end_of(reason: int, exit_status: int) -> str:

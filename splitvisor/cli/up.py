@@ -12,7 +12,7 @@ from splitvisor import machine_file
 from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import Story, launch, note
-from splitvisor.cli.narrate import describe, is_stall
+from splitvisor.cli.narrate import describe, is_stall, is_wait
 from splitvisor.cli.paths import GivenPath
 from splitvisor.machine import Machine
 from splitvisor.supervisor import events
@@ -126,7 +126,7 @@ def up(
 
     def report(event: events.SupervisorEvent) -> None:
         if not is_stall(event) and (line := describe(event)):
-            story.tell(line)
+            (note if is_wait(event) else story.tell)(line)
 
     reason = launch(background.machine if background else machine, root, report, body)
     note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")

@@ -280,6 +280,41 @@ class ServiceAwaited:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceAwaited:
+    """A guest ends, and what it left at a device is not answered; `left_ns` until it is lost."""
+
+    service: str
+    pid: int
+    epoch: int
+    device: str  # guest/device
+    left_ns: int
+
+    @property
+    def left(self) -> str:
+        """For people."""
+        return f"{self.left_ns / 1e9:.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOpening:
+    """A guest starts, and a driver takes its time to open or, with `begun`, to begin."""
+
+    service: str
+    pid: int
+    epoch: int
+    device: str  # guest/device
+    driver: str
+    begun: bool
+    for_ns: int
+
+    @property
+    def what(self) -> str:
+        """For people."""
+        doing = "has been beginning" if self.begun else "has been opening"
+        return f"{self.driver} {doing} for {self.for_ns / 1e9:.1f} s"
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSaid:
     """A line that an incarnation left on its standard error; told when it is dead."""
 
@@ -334,6 +369,8 @@ ServiceEvent = (
     | OutagePolicyActed
     | FaultInjected
     | ServiceAwaited
+    | DeviceAwaited
+    | DeviceOpening
     | ServiceSaid
 )
 SupervisorEvent = CoreStarted | ServiceEvent | GuestEvent | GuestRestarted | GuestNotRestarted

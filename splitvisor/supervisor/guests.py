@@ -5,6 +5,7 @@ say too little or were missed.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import grpc
@@ -18,6 +19,8 @@ from splitvisor.image.builder import BuiltGuest
 from splitvisor.machine import Guest, OnReset
 from splitvisor.supervisor import events, rpc
 from splitvisor.supervisor.plan import Plan
+
+Opening = Callable[[core.GuestConfig], AbstractAsyncContextManager[None]]
 
 BOOTS = 5  # of a guest whose service OS dies each time
 CALL_DEADLINE = 30.0  # seconds; creating a guest attaches its devices, on a loaded host
@@ -33,12 +36,14 @@ class GuestKeeper:
         services_serving: Callable[[Guest], Awaitable[None]],
         heard: Callable[[core.Event], None],
         report: events.Report,
+        opening: Opening = lambda _: nullcontext(),
     ) -> None:
         self._plans = {guest.name: (guest, built) for guest, built in plan.guests}
         self._stub = stub
         self._services_serving = services_serving
         self._heard = heard
         self._report = report
+        self._opening = opening  # surrounds each call that has devices opened
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
         self._stopping: set[str] = set()  # by an operator: a reset does not start them again
@@ -164,7 +169,8 @@ class GuestKeeper:
         for attempt in range(1, BOOTS + 1):
             await self._services_serving(guest)
             try:
-                await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
+                async with self._opening(built.config):
+                    await rpc.call(self._stub.CreateGuest, built.config, CALL_DEADLINE)
                 break
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE:

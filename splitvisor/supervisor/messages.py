@@ -41,6 +41,8 @@ _KINDS: dict[type, _Kind] = {
     events.OutagePolicyActed: _Kind(operator.SERVICE_OUTAGE_POLICY, "what"),
     events.FaultInjected: _Kind(operator.SERVICE_FAULT, "what"),
     events.ServiceAwaited: _Kind(operator.SERVICE_AWAITED, "left"),
+    events.DeviceAwaited: _Kind(operator.SERVICE_DEVICE_AWAITED, "left"),
+    events.DeviceOpening: _Kind(operator.SERVICE_DEVICE_OPENING, "what"),
     events.ServiceSaid: _Kind(operator.SERVICE_SAID, "line"),
 }
 

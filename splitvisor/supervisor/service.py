@@ -282,6 +282,12 @@ class ServiceKeeper:
             status.standby.pid = next_.child.pid
         return status
 
+    def lives(self) -> bool:
+        """Whether the incarnation that serves, or is to, is there."""
+        active = self.machine.active
+        process = self._processes.get(active.epoch) if active is not None else None
+        return process is not None and process.child.status is None
+
     def _begin(self, action: steps.Action) -> None:
         assert self._nursery is not None
         start = self._nursery.start_soon

@@ -10,7 +10,6 @@ import gc
 import os
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -39,10 +38,10 @@ from splitvisor.supervisor.plan import Plan, child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
 from splitvisor.supervisor.service import START_DEADLINE, ServiceKeeper
 from splitvisor.supervisor.swaps import Swaps
+from splitvisor.supervisor.waits import Waits
 
 STOP_PATIENCE = 5.0  # seconds for the core to stop all guests
 FLUSH_PATIENCE = 20.0  # seconds for a service OS to flush its disks
-SILENCE = 2.0  # seconds that this may take before it is told
 EXIT_PATIENCE = 5.0  # seconds for the core to exit
 CALL_DEADLINE = 30.0
 
@@ -132,8 +131,14 @@ class Supervisor:
             )
             for name in plan.machine.services
         }
+        self._waits = Waits(self._services, self._guest_statuses, self._tell)
         self.guests = GuestKeeper(
-            plan, self._stub, self._services_serving, self._hear, self._report
+            plan,
+            self._stub,
+            self._services_serving,
+            self._hear,
+            self._report,
+            self._waits.opening,
         )
         self._locks = locks
         self._swaps = Swaps(plan.machine, self._services, self.guests, locks)
@@ -277,8 +282,11 @@ class Supervisor:
     async def close(self) -> None:
         """End whatever there is, in order, and remove the run directory."""
         if self._core is not None and self._core.status is None:
-            with self._patient(STOP_PATIENCE):
-                await self.guests.stop_all()
+            with self._patient(STOP_PATIENCE) as patience:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._waits.tell_of_guests, patience)
+                    await self.guests.stop_all()
+                    nursery.cancel_scope.cancel()
         async with trio.open_nursery() as nursery:
             for service in self._services.values():
                 nursery.start_soon(self._end, service)
@@ -293,17 +301,9 @@ class Supervisor:
     async def _end(self, service: ServiceKeeper) -> None:
         patience = self._patient(FLUSH_PATIENCE)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_of_wait, service, patience)
+            nursery.start_soon(self._waits.tell_of_service, service, patience)
             await service.end(patience)
             nursery.cancel_scope.cancel()
-
-    async def _tell_of_wait(self, service: ServiceKeeper, patience: trio.CancelScope) -> None:
-        await trio.sleep(SILENCE)
-        status = service.status()
-        if status.pid and os.path.exists(f"/proc/{status.pid}") and not patience.cancel_called:
-            left = round((patience.deadline - trio.current_time()) * 1e9)
-            told = events.ServiceAwaited(service.name, status.pid, status.epoch, left)
-            self._tell(told, time.monotonic_ns())
 
     def _tell(self, event: ServiceEvent, now: int) -> None:
         for message in messages_of(event, now):
@@ -347,7 +347,11 @@ class Supervisor:
             f"{self._core.how_it_died()}, and its guests with it{': ' if line else ''}{line}"
         )
 
+    async def _guest_statuses(self) -> list[core.GuestStatus]:
+        return await self.guests.statuses()
+
     def _hear(self, event: core.Event) -> None:
+        self._waits.heard(event)
         if event.missed:
             for service in self._services.values():
                 service.feed(steps.EventsMissed())

@@ -128,6 +128,16 @@ BROKEN = ("web/disk0: gone",)
             "service OS io: pid 7 (epoch 2) is to close its devices, and is waited for: "
             "18 s at most",
         ),
+        (
+            events.DeviceAwaited("io", 7, 2, "web/disk0", 4_000_000_000),
+            "service OS io: pid 7 (epoch 2) is to answer what is left at device web/disk0, and is "
+            "waited for: 4 s at most",
+        ),
+        (
+            events.DeviceOpening("io", 7, 2, "web/disk0", "file", True, 2_000_000_000),
+            "service OS io: pid 7 (epoch 2) waits for the driver of device web/disk0: file has "
+            "been beginning for 2.0 s",
+        ),
         (events.GuestRestarted("web"), "guest web: restarted after a reset"),
     ],
 )
@@ -190,6 +200,8 @@ def test_a_stall_is_no_story_where_only_the_machine_is_told_of():
 def test_trouble_matters_to_those_who_want_to_hear_of_nothing_else():
     assert matters(events.ServiceSaid("io", "help"))
     assert matters(events.ServiceAwaited("io", 7, 2, 18_000_000_000))
+    assert matters(events.DeviceAwaited("io", 7, 2, "web/disk0", 4_000_000_000))
+    assert matters(events.DeviceOpening("io", 7, 2, "web/disk0", "file", False, 2_000_000_000))
     assert matters(events.DeviceQuarantined("io", "web/disk0", "why"))
     assert matters(events.OutagePolicyActed("io", "web/disk0", "its requests fail"))
     assert matters(events.DeviceUnserved("io", "web/disk0", "no such file"))

@@ -48,6 +48,16 @@ EXAMPLES = [
     (events.OutagePolicyActed("io", "a/b", "x"), operator.SERVICE_OUTAGE_POLICY, "x"),
     (events.FaultInjected("io", 8, 1, "kill"), operator.SERVICE_FAULT, "kill"),
     (events.ServiceAwaited("io", 1, 2, 17_600_000_000), operator.SERVICE_AWAITED, "18 s"),
+    (
+        events.DeviceAwaited("io", 1, 2, "a/b", 3_600_000_000),
+        operator.SERVICE_DEVICE_AWAITED,
+        "4 s",
+    ),
+    (
+        events.DeviceOpening("io", 1, 2, "a/b", "file", False, 2_000_000_000),
+        operator.SERVICE_DEVICE_OPENING,
+        "file has been opening for 2.0 s",
+    ),
     (events.ServiceSaid("io", "oops"), operator.SERVICE_SAID, "oops"),
 ]
 
