@@ -1,7 +1,6 @@
 """Keeps one service OS alive: does what the recovery machine says, and tells it what happens.
 
-What can wait is a task of its own: while one incarnation is buried the next one may come up. (One
-table of actions with what each begins is read as one: hence some lines more than in other files.)
+What can wait is a task of its own: while one incarnation is buried the next one may come up.
 """
 
 import time
@@ -15,15 +14,15 @@ import trio
 
 from protos import core_pb2 as core
 from protos import operator_pb2 as operator
-from protos.faults_pb2 import KILL, Armed, Fault
 from protos.io_pb2 import ProgressReply
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
-from splitvisor.supervisor import events, faults, reports, steps, urgency
+from splitvisor.supervisor import events, reports, steps, urgency
 from splitvisor.supervisor.attention import Attention
 from splitvisor.supervisor.child import StartError, Stdio
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, problems_of, reason_of
+from splitvisor.supervisor.fault_orders import FaultOrders
 from splitvisor.supervisor.outage_policies import OutagePolicies
 from splitvisor.supervisor.process import Process, launch
 from splitvisor.supervisor.recovery import Recovery
@@ -66,8 +65,10 @@ class ServiceKeeper:
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()  # replaced at each change of the machine
         self._upgrades: list[steps.UpgradeEnded] = []  # that have ended
-        self._lasting = faults.Lasting()
         self._ending = False
+        self.faults = FaultOrders(
+            self.machine, settings, self.incarnation, self._processes, self.feed, self._tell
+        )
         policies = OutagePolicies(name, guests)
         self._consequences = Consequences(name, policies, calls, self._tell, self.machine)
 
@@ -199,53 +200,6 @@ class ServiceKeeper:
         """The devices that are kept away from it, with the reasons."""
         return self.machine.quarantine.reasons
 
-    async def inject(self, request: operator.FaultRequest) -> operator.FaultReply:
-        """Have an incarnation misbehave; UserError if it cannot be made to."""
-        epoch, process = self.incarnation(request.standby)
-        reply = operator.FaultReply(pid=process.child.pid, epoch=epoch)
-        fault = request.fault
-        if faults.is_signal(fault):
-            self.feed(steps.Ordered(epoch))
-            (process.child.kill if fault.action == KILL else process.child.stop)()
-        else:
-            faults.check_failpoints(self.name, self.settings)
-            try:
-                reply.id = await faults.arm(process.endpoint, fault)
-            except UserError:
-                if not process.child.exiting():  # of the fault, before it could answer
-                    raise
-            if fault.every_incarnation:
-                self._lasting.add(fault)
-                await self._arm_standby(epoch, fault)
-        what = faults.describe(request)
-        self._tell(events.FaultInjected(self.name, process.child.pid, epoch, what))
-        return reply
-
-    async def _arm_standby(self, epoch: int, fault: Fault) -> None:
-        """One that is up already has missed what every later incarnation is to have."""
-        standby = self.machine.standby
-        if standby is not None and standby.epoch > epoch and standby.pid:
-            with suppress(UserError):  # it is dying
-                await faults.arm(self._processes[standby.epoch].endpoint, fault)
-
-    async def faults(self) -> list[Armed]:
-        """Those that wait in the incarnation that serves."""
-        faults.check_failpoints(self.name, self.settings)
-        return await faults.armed(self.incarnation()[1].endpoint)
-
-    async def clear_faults(self) -> int:
-        """Take them away, in every incarnation; how many it were.
-
-        One of every incarnation counts once, wherever it is armed now.
-        """
-        faults.check_failpoints(self.name, self.settings)
-        count = self._lasting.clear()
-        for process in list(self._processes.values()):
-            waiting = await faults.armed(process.endpoint)
-            count += sum(not armed.fault.every_incarnation for armed in waiting)
-            await faults.disarm(process.endpoint)
-        return count
-
     async def end(self, patience: trio.CancelScope) -> None:
         """End whatever runs: SIGTERM to the one that serves, so that it flushes; then SIGKILL."""
         self._ending = True
@@ -339,7 +293,7 @@ class ServiceKeeper:
                     nursery.start_soon(process.attention.await_stop)
                 try:
                     await process.child.ready(START_DEADLINE)
-                    await self._lasting.arm(process.endpoint)
+                    await self.faults.lasting.arm(process.endpoint)
                 except (StartError, UserError) as error:
                     self.feed(steps.Lost(epoch, str(error)))
                 else:

@@ -269,15 +269,15 @@ class Supervisor:
         if request.service:
             self._service(request.service)  # refuses an unknown one, whatever the device
         name = faults.service_of(self._machine.guests, request.fault, request.service)
-        return await self._service(name).inject(request)
+        return await self._service(name).faults.inject(request)
 
     async def list_faults(self, service: str) -> operator.ListFaultsReply:
         """The faults that wait in the incarnation that serves."""
-        return operator.ListFaultsReply(faults=await self._service(service).faults())
+        return operator.ListFaultsReply(faults=await self._service(service).faults.armed())
 
     async def clear_faults(self, service: str) -> operator.ClearFaultsReply:
         """Take them away, and those for every later incarnation."""
-        return operator.ClearFaultsReply(cleared=await self._service(service).clear_faults())
+        return operator.ClearFaultsReply(cleared=await self._service(service).faults.clear())
 
     async def close(self) -> None:
         """End whatever there is, in order, and remove the run directory."""

@@ -517,7 +517,7 @@ def request(action, **fields):
 
 @cold
 async def test_kill_and_stop_are_signals_and_need_no_failpoints(lab):
-    reply = await lab.keeper.inject(request(faults.STOP))
+    reply = await lab.keeper.faults.inject(request(faults.STOP))
     assert (reply.epoch, reply.id) == (1, 0)
     assert (await lab.until(events.FaultInjected)).what == "stop"
     assert (await lab.until(events.ServiceRecovered)).outage.killed
@@ -526,42 +526,46 @@ async def test_kill_and_stop_are_signals_and_need_no_failpoints(lab):
 @cold
 async def test_other_faults_need_failpoints(lab):
     with pytest.raises(UserError, match=r"no failpoints: .*\[services.service\]"):
-        await lab.keeper.inject(request(faults.EXIT))
+        await lab.keeper.faults.inject(request(faults.EXIT))
 
 
 @with_(standby=False, failpoints=True)
 async def test_faults_are_armed_listed_and_cleared(lab):
     fault = {"point": faults.OPENED, "device": "disk0", "every_incarnation": True}
-    reply = await lab.keeper.inject(request(faults.KILL, **fault))
+    reply = await lab.keeper.faults.inject(request(faults.KILL, **fault))
     assert reply.id
-    assert [armed.fault.device for armed in await lab.keeper.faults()] == ["disk0"]
+    assert [armed.fault.device for armed in await lab.keeper.faults.armed()] == ["disk0"]
     lab.keeper.kill()
     await lab.until(events.ServiceRecovered)
-    assert [armed.fault.device for armed in await lab.keeper.faults()] == ["disk0"]
-    assert await lab.keeper.clear_faults() == 1
+    assert [armed.fault.device for armed in await lab.keeper.faults.armed()] == ["disk0"]
+    assert await lab.keeper.faults.clear() == 1
     lab.keeper.kill()
     await lab.until(events.ServiceRecovered)
-    assert await lab.keeper.faults() == []
+    assert await lab.keeper.faults.armed() == []
 
 
 @with_(failpoints=True)
 async def test_a_fault_of_every_incarnation_counts_once(lab):
     await lab.until(events.ServiceStandsBy)
-    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED))
-    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED, every_incarnation=True))
-    assert await lab.keeper.clear_faults() == 2
-    assert await lab.keeper.clear_faults() == 0
+    await lab.keeper.faults.inject(request(faults.KILL, point=faults.OPENED))
+    await lab.keeper.faults.inject(
+        request(faults.KILL, point=faults.OPENED, every_incarnation=True)
+    )
+    assert await lab.keeper.faults.clear() == 2
+    assert await lab.keeper.faults.clear() == 0
 
 
 @with_(standby=False, failpoints=True)
 async def test_a_fault_of_every_incarnation_counts_before_the_next_one_has_it(lab):
-    await lab.keeper.inject(request(faults.KILL, point=faults.OPENED, every_incarnation=True))
+    await lab.keeper.faults.inject(
+        request(faults.KILL, point=faults.OPENED, every_incarnation=True)
+    )
     lab.keeper.kill()
     await lab.until(events.ServiceDied)
-    assert await lab.keeper.clear_faults() == 1
+    assert await lab.keeper.faults.clear() == 1
 
 
 @with_(standby=False, failpoints=True)
 async def test_a_fault_that_acts_at_once_is_a_death_like_any_other(lab):
-    await lab.keeper.inject(request(faults.EXIT))
+    await lab.keeper.faults.inject(request(faults.EXIT))
     assert (await lab.until(events.ServiceDied)).how == "exit status 1"
