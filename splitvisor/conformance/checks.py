@@ -8,7 +8,7 @@ _MODULES = {
     "entropy": ("sources",),
     "clock": ("clocks",),
     "net": ("nets",),
-    "folder": (),
+    "folder": ("shares", "dying_shares"),
     "virtio": ("devices",),
 }
 

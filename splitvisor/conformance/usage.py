@@ -1,5 +1,6 @@
 """A little of everything that a driver of a kind is asked, for checks that look elsewhere."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -54,7 +55,11 @@ def _net(port: Any) -> None:
 
 
 def _folder(folder: Any) -> None:
-    """Nothing yet: what all drivers have to do is tried with it, and no more."""
+    root = folder.open(b".", os.O_RDONLY)
+    root.names()
+    root.close()
+    folder.stat(b".")
+    folder.space()
 
 
 def _device(device: Any) -> None:

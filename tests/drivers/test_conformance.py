@@ -44,6 +44,7 @@ SPECS = {
     "clock.frozen": "frozen:at=2030-01-01T00:00:00",
     "clock.skewed": "skewed:by=-3600s,rate=1.01",
     "folder.directory": "directory:path={}",
+    "folder.directory, read-only": "directory:path={},readonly",
     "net.null": "null",
     "net.switch": "switch:name=lan",
     "net.pcap": "pcap:path={}/a.pcap,child=(switch:name=lan)",

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import broken_drivers
+import broken_folders
 
 from splitvisor.conformance import checks
 from splitvisor.conformance.contract import checks_of
@@ -16,11 +17,11 @@ from splitvisor.conformance.worker import attempt
 
 
 def main(folder):
-    for kind, name in broken_drivers.SOUND:
+    for kind, name in (*broken_drivers.SOUND, ("folder", "Folder")):
         checks.load(kind)
         for check in checks_of(kind):
             note(kind, name, attempt(check, subject_of(kind, name, folder)))
-    for kind, wanted, name in broken_drivers.BREAKS:
+    for kind, wanted, name in (*broken_drivers.BREAKS, *broken_folders.BREAKS):
         (check,) = [check for check in checks_of(kind) if check.name == wanted]
         note(kind, name, attempt(check, subject_of(kind, name, folder)))
 
@@ -30,6 +31,9 @@ def subject_of(kind, name, folder):
     place.mkdir(exist_ok=True)
     if kind == "block" and not (place / "a.img").exists():
         (place / "a.img").write_bytes(bytes(4 << 20))
+    if kind == "folder":
+        (place / "tree").mkdir(exist_ok=True)
+        return Subject(kind, f"{name}:path={place}/tree", place)
     spec = f"{name}:path={place}/a.img" if kind in broken_drivers.FILES else name
     return Subject(kind, spec, place)
 

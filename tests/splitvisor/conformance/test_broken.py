@@ -17,23 +17,33 @@ from splitvisor.conformance.run import KINDS
 HERE = Path(__file__).parent
 
 
-def load():
-    spec = importlib.util.spec_from_file_location("broken_drivers", HERE / "broken.py")
+MODULES = {"broken_drivers": "broken.py", "broken_folders": "broken_folders.py"}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, HERE / MODULES[name])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-BROKEN = load()
+BROKEN, FOLDERS = map(load, MODULES)
+BREAKS = [*BROKEN.BREAKS, *FOLDERS.BREAKS]
+SOUND = [*BROKEN.SOUND, ("folder", "Folder")]
+
+
+def module_of(kind):
+    return "broken_folders" if kind == "folder" else "broken_drivers"
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Of all attempts; the drivers are installed as pip would leave them."""
     site = tmp_path_factory.mktemp("site")
-    shutil.copy(HERE / "broken.py", site / "broken_drivers.py")
-    names = [(kind, name) for kind, _, name in BROKEN.BREAKS] + [*BROKEN.SOUND]
-    lines = sorted({f"{kind}.{name} = broken_drivers:{name}\n" for kind, name in names})
+    for module, file in MODULES.items():
+        shutil.copy(HERE / file, site / f"{module}.py")
+    names = {(kind, name) for kind, _, name in BREAKS} | {*SOUND}
+    lines = sorted(f"{kind}.{name} = {module_of(kind)}:{name}\n" for kind, name in names)
     info = site / "broken_drivers-1.dist-info"
     info.mkdir()
     (info / "entry_points.txt").write_text("[splitvisor.drivers]\n" + "".join(lines))
@@ -49,7 +59,7 @@ def results(tmp_path_factory):
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("kind", "check", "name"), BROKEN.BREAKS, ids=lambda value: value)
+@pytest.mark.parametrize(("kind", "check", "name"), BREAKS, ids=lambda value: value)
 def test_a_broken_driver_is_caught(kind, check, name, results):
     (found,) = [r for of, who, r in results if (of, who, r["check"]) == (kind, name, check)]
     assert found["outcome"] == "failed", found
@@ -60,13 +70,13 @@ def test_a_broken_driver_is_caught(kind, check, name, results):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_check_has_a_driver_that_it_catches(kind):
     checks.load(kind)
-    everywhere = {check for _, check, _ in BROKEN.BREAKS}
-    here = {check for of, check, _ in BROKEN.BREAKS if of == kind}
+    everywhere = {check for _, check, _ in BREAKS}
+    here = {check for of, check, _ in BREAKS if of == kind}
     assert {c.name for c in checks_of(kind)} <= everywhere
     assert {c.name for c in checks_of(kind) if c.kind != ALL} <= here
 
 
-@pytest.mark.parametrize(("kind", "name"), BROKEN.SOUND)
+@pytest.mark.parametrize(("kind", "name"), SOUND)
 def test_a_sound_driver_passes(kind, name, results):
     found = [r for of, who, r in results if (of, who) == (kind, name)]
     checks.load(kind)
