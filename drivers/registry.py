@@ -32,7 +32,7 @@ def find(kind: str, name: str) -> type[Any]:
         raise SpecError(f"no {kind} driver {name!r}{nearest(name, found)}")
     try:
         loaded: type[Any] = load(found[name])
-    except Exception as error:
+    except BaseException as error:  # also one that wants to end the process
         what = f"{kind} driver {name!r} ({found[name]})"
         raise DriverError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from None
     return loaded

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,29 @@ def test_an_unknown_driver_gets_the_nearest_match():
         find("block", "fiel")
     with pytest.raises(SpecError, match=r"no toaster driver 'file' \(known: none\)"):
         find("toaster", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("", "AttributeError: module 'ending' has no attribute 'Disk'"),
+    ],
+)
+def test_a_module_that_cannot_be_loaded_is_told_however_it_ends(tmp_path, monkeypatch, text, why):
+    (tmp_path / "ending.py").write_text(text)
+    (tmp_path / "ending-1.dist-info").mkdir()
+    entry = "[splitvisor.drivers]\nblock.ending = ending:Disk\n"
+    (tmp_path / "ending-1.dist-info" / "entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ending", raising=False)
+    with pytest.raises(
+        DriverError, match=r"block driver 'ending' \(ending:Disk\) cannot be"
+    ) as raised:
+        find("block", "ending")
+    assert f"loaded: {why}" in str(raised.value)
 
 
 def test_check_opens_nothing_and_finds_what_can_be_wrong_without():

@@ -42,6 +42,26 @@ def test_ls_has_each_driver_with_its_package(splitvisor):
     assert "did you mean 'block'?" in splitvisor("driver", "ls", "--kind", "blok")[2]
 
 
+def test_ls_tells_of_a_driver_that_ends_the_process_and_lists_the_others(
+    splitvisor, tmp_path, monkeypatch
+):
+    (tmp_path / "quitter.py").write_text("raise SystemExit('no license')\n")
+    (tmp_path / "quitter-1.dist-info").mkdir()
+    (tmp_path / "quitter-1.dist-info" / "METADATA").write_text("Name: quitter\nVersion: 1\n")
+    (tmp_path / "quitter-1.dist-info" / "entry_points.txt").write_text(
+        "[splitvisor.drivers]\nclock.quitter = quitter:Clock\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    status, said, _ = splitvisor("driver", "ls", "--kind", "clock", "--json")
+    assert status == 0
+    problems = {d["name"]: d["problem"] for d in json.loads(said)["drivers"]}
+    assert problems.pop("quitter") == (
+        "clock driver 'quitter' (quitter:Clock) cannot be loaded: SystemExit: no license"
+    )
+    assert "system" in problems
+    assert not any(problems.values())
+
+
 def test_each_driver_says_what_it_is():
     for facts in installed():
         assert facts.problem or facts.summary, facts
