@@ -20,28 +20,11 @@ from tests.drivers.mirror_parts import (
     Part,
     good,
     got,
-    mirrors,
     put,
     wait_for_peace,
     wait_for_why,
 )
 from tests.drivers.nbd_servers import nbdkit, qemu_nbd
-
-
-@pytest.fixture
-def parts(tmp_path):
-    return [Part(tmp_path / name) for name in "ab"]
-
-
-@pytest.fixture
-def state(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def mirror(parts, state):
-    with mirrors(parts, state) as begun:
-        yield begun
 
 
 def test_a_child_that_cannot_be_opened_is_out_and_tried_again(parts, mirror, state):

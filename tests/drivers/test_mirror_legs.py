@@ -17,26 +17,9 @@ from tests.drivers.mirror_parts import (
     Part,
     good,
     got,
-    mirrors,
     put,
     wait_for_peace,
 )
-
-
-@pytest.fixture
-def parts(tmp_path):
-    return [Part(tmp_path / name) for name in "ab"]
-
-
-@pytest.fixture
-def state(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def mirror(parts, state):
-    with mirrors(parts, state) as begun:
-        yield begun
 
 
 def test_writes_go_to_all_and_reads_come_from_the_first(parts, mirror, state):

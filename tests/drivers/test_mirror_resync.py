@@ -7,30 +7,12 @@ from drivers.interface import MediumError
 from tests.drivers.mirror_parts import (
     NEVER,
     SIZE,
-    Part,
     good,
     got,
-    mirrors,
     put,
     wait_for_peace,
     wait_for_why,
 )
-
-
-@pytest.fixture
-def parts(tmp_path):
-    return [Part(tmp_path / name) for name in "ab"]
-
-
-@pytest.fixture
-def state(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def mirror(parts, state):
-    with mirrors(parts, state) as begun:
-        yield begun
 
 
 def test_a_new_mirror_begins_with_the_first_and_copies_it(parts, mirror, state, capfd):
