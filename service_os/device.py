@@ -44,7 +44,8 @@ class Device:
         self.name = f"{attach.guest}/{attach.device}"
         self._model = MODELS[attach.model]
         self._attach = attach
-        self._seen = _shape(attach.seen) if attach.HasField("seen") else None
+        seen = attach.HasField("seen") and self._model.follows
+        self._known = (_shape(attach.seen),) if seen else ()  # to a guest that has it already
         self._windows = windows
         self._run_dir = run_dir
         self._begun = self._taken_over = False
@@ -56,7 +57,8 @@ class Device:
         driver = self._open()
         rest: Iterator[ServiceMessage] = iter(())
         try:
-            self._check_seen(driver)
+            if self._known:
+                self._immediate(driver)  # only to be refused if its guest cannot be given it
             window = self._window()
             yield ServiceMessage(opened=Opened())
             begin = next(messages, None)
@@ -110,23 +112,10 @@ class Device:
             keep = Keep(self._run_dir / f"keep.{name}")
             return make(self._model.kind, attach.spec, keep, self._calls.adapt)
 
-    def _check_seen(self, driver: Any) -> bool:
-        """Whether there is a guest that knows the device, and is to go on finding what it knows;
-        Problem if it cannot. Most models need not be asked: the core sees to what they are.
-        """
-        make: Any = self._model.immediate
-        if self._seen is None or not hasattr(make, "refusal"):
-            return False
-        if problem := make(driver).refusal(self._seen):
-            raise Problem(grpc.StatusCode.FAILED_PRECONDITION, problem)
-        return True
-
     def _immediate(self, driver: Any) -> Immediate:
-        make: Any = self._model.immediate
-        known = (self._seen,) if self._check_seen(driver) else ()
+        assert self._model.immediate is not None
         with _problems():
-            model: Immediate = make(driver, *known)
-            return model
+            return self._model.immediate(driver, *self._known)
 
     def _framed(self, driver: Any) -> Framed:
         assert self._model.framed is not None

@@ -10,7 +10,7 @@ Parsing and executing raise; `_status` alone decides what the guest is told abou
 from typing import Any
 
 from drivers.filter import abilities_of
-from drivers.interface import Ability, BlockDriver, MediumError, UnsupportedError
+from drivers.interface import Ability, BlockDriver, DriverError, MediumError, UnsupportedError
 from drivers.zeros import write_zeros
 from service_os.models import block_shape
 from service_os.models.base import Shape
@@ -34,22 +34,21 @@ from service_os.models.block_shape import (
 
 class BlockModel:
     """One disk. `seen` is what its guest has found in a disk that was served by another driver; it
-    goes on finding that, if `refusal` has nothing against it.
+    goes on finding that, and DriverError says why it cannot.
     """
 
     def __init__(self, driver: BlockDriver, seen: Shape | None = None) -> None:
-        self._offered = block_shape.offered(driver)
-        self.shape = self._offered if seen is None else block_shape.as_seen(self._offered, seen)
+        self.shape = block_shape.offered(driver)
+        if seen is not None:
+            if problem := block_shape.refusal(seen, self.shape):
+                raise DriverError(problem)
+            self.shape = block_shape.as_seen(self.shape, seen)
         self._limits = block_shape.limits(self.shape)
         self._able = abilities_of(driver)
         self._driver: Any = driver
         self._read = driver.read
         self._size = driver.size
         self._identity = driver.identity.encode("ascii", "replace")[:ID_BYTES]
-
-    def refusal(self, seen: Shape) -> str:
-        """Why a guest that has seen this cannot be given this disk, in one line; "" if it can."""
-        return block_shape.refusal(seen, self._offered)
 
     def execute(self, queue: int, header: bytes, readable: memoryview, writable: memoryview) -> int:
         """See Immediate. The last writable byte is the status; without one nothing is done."""

@@ -21,16 +21,19 @@ from service_os.models.uart import UartModel
 class Model:
     """`kind` is that of its drivers; one of the three constructors is there.
 
-    `immediate` takes the driver and raises DriverError if that makes no sense as a device.
+    `immediate` takes the driver and raises DriverError if that makes no sense as a device. If it
+    `follows` it takes also what a guest has found before and is to go on finding; what the others
+    have shown is for the core to compare.
     `evented` takes the state that survived and the driver; it raises ValueError for a state it
     cannot read. `rank` decides between consoles on one source.
     """
 
     kind: str
-    immediate: Callable[[Any], Immediate] | None = None
+    immediate: Callable[..., Immediate] | None = None
     evented: Callable[[bytes, Any], Evented] | None = None
     rank: int = 0
     framed: Callable[[Any], Framed] | None = None
+    follows: bool = False
 
 
 def later(model: str) -> Callable[..., Any]:
@@ -43,7 +46,7 @@ def later(model: str) -> Callable[..., Any]:
 
 
 MODELS = {
-    "block": Model("block", immediate=BlockModel),
+    "block": Model("block", immediate=BlockModel, follows=True),
     "entropy": Model("entropy", immediate=EntropyModel),
     "console": Model(
         "console", evented=lambda state, sink: ConsoleModel(state, sink.origin), rank=1

@@ -197,6 +197,21 @@ def test_a_disk_that_its_guest_could_not_follow_to_is_refused(start, image, when
     assert stream.refusal() == (grpc.StatusCode.FAILED_PRECONDITION, text)
 
 
+def test_whether_its_guest_can_follow_is_asked_once_when_it_is_opened_and_once_when_it_begins(
+    start, drivers
+):
+    incarnation = start(env=drivers, stderr=subprocess.PIPE, text=True)
+    seen = incarnation.attach("block", "looked", device="a").next().attached
+    stream = incarnation.stand_by("block", "looked", device="b", seen=seen)
+    stream.opened()
+    stream.begin()
+    assert stream.next().HasField("attached")
+    incarnation.kill()
+    said = incarnation.process.stderr.read().split()
+    told = [word for word in said if word in ("begin", "looked")]
+    assert told == ["begin", "looked", "looked", "begin", "looked"]
+
+
 def test_what_other_models_have_shown_is_for_the_core_to_compare(start):
     incarnation = start()
     seen = incarnation.attach("entropy", "system", device="a").next().attached
@@ -243,6 +258,13 @@ class Growing:
         told("flush")
     def close(self):
         told("close")
+class Looked(Growing):
+    def begin(self):
+        told("begin")
+    @property
+    def identity(self):
+        told("looked")
+        return "looked"
 class Late:
     @dataclass
     class Options:
@@ -263,11 +285,12 @@ class Late:
 
 @pytest.fixture
 def drivers(tmp_path):
-    """The environment in which the drivers `growing` and `late` are installed."""
+    """The environment in which the drivers `growing`, `looked` and `late` are installed."""
     site = tmp_path / "site"
     (site / "growing-1.dist-info").mkdir(parents=True)
     (site / "growing-1.dist-info" / "METADATA").write_text("Name: growing\nVersion: 1\n")
-    entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\nconsole.late = growing:Late\n"
+    entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\nblock.looked = growing:Looked\n"
+    entry += "console.late = growing:Late\n"
     (site / "growing-1.dist-info" / "entry_points.txt").write_text(entry)
     (site / "growing.py").write_text(DRIVER)
     return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
