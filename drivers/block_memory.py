@@ -116,6 +116,6 @@ class MemoryBlock:
 
 
 def _path(options: MemoryBlock.Options) -> Path:
-    """No device's name has a colon, so this is no other's place."""
+    """Two disks of one stack have two names."""
     path = options.keep.path
     return path.with_name(f"{path.name}:{options.name}") if options.name else path

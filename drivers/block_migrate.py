@@ -241,5 +241,5 @@ class Mark:
 
 
 def _path(keep: Keep) -> Path:
-    """No memory disk's name has a dot, so this is no other's place."""
+    """No memory disk's name has a dot, so this is no such disk's place."""
     return keep.path.with_name(f"{keep.path.name}:migrate.done")

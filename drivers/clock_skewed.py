@@ -39,7 +39,7 @@ class SkewedClock:
 
     def begin(self) -> None:
         """See Beginning: the first incarnation of a machine says when it starts."""
-        fresh = self._path.with_name(f"{self._path.name}.new")
+        fresh = self._path.with_name(f"{self._path.name}:new")
         try:
             with contextlib.suppress(FileExistsError):
                 fresh.write_bytes(START.pack(time.time()))

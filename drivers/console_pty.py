@@ -83,7 +83,7 @@ class PtyConsole:
             _renew(self._link, self._name)
             self._linked = True
         elif fresh:
-            device = self._keep.name.removeprefix("keep.")
+            device = self._keep.name.removeprefix("keep.").replace(":", "/")
             print(f"console {device} is at {self._name}", file=sys.stderr, flush=True)
 
     def write(self, data: bytes, position: int) -> None:

@@ -55,8 +55,9 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """A path that no other device uses, the same for every incarnation, gone with the machine. All
-    drivers of a stack have the same; one that may stand there twice needs an option for a suffix.
+    """A path that no other device uses, with a suffix that begins with a colon or without one, the
+    same for every incarnation, gone with the machine. All drivers of a stack have the same; one
+    that may stand there twice needs an option for a suffix.
     """
 
     path: Path

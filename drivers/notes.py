@@ -35,7 +35,7 @@ class Notes:
     def replace(self, records: Iterable[bytes]) -> None:
         """Have these found and no others."""
         whole = b"".join(map(_framed, records))
-        beside = self._path.with_name(self._path.name + ".new")
+        beside = self._path.with_name(self._path.name + ":new")
         fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             write_all(fd, 0, whole)

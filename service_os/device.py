@@ -107,9 +107,9 @@ class Device:
 
     def _open(self) -> Any:
         attach = self._attach
-        name = f"{quote(attach.guest, safe='')}.{quote(attach.device, safe='')}"
+        name = f"keep.{quote(attach.guest, safe='')}:{quote(attach.device, safe='')}"
         with _problems():
-            keep = Keep(self._run_dir / f"keep.{name}")
+            keep = Keep(self._run_dir / name)
             return make(self._model.kind, attach.spec, keep, self._calls.adapt)
 
     def _immediate(self, driver: Any) -> Immediate:

@@ -64,7 +64,7 @@ def test_sizes_that_no_disk_has_are_refused(tmp_path):
 
 
 def test_two_of_a_stack_are_told_apart_by_name(tmp_path):
-    place = tmp_path / "keep.web.disk0"
+    place = tmp_path / "keep.web:disk0"
     one, two = opened(place), opened(place, name="two")
     one.write(0, memoryview(b"x" * 512))
     assert content(two) == bytes(4096)

@@ -48,11 +48,19 @@ def test_a_standby_leaves_the_start_to_the_one_that_serves(tmp_path):
 
 
 def test_what_a_death_left_half_done_is_done_again(tmp_path):
-    (tmp_path / "k.new").write_bytes(b"\0\0")
+    (tmp_path / "k:new").write_bytes(b"\0\0")
     clock = begun(tmp_path / "k", "by=0s")
     assert abs(clock.now() - time.time()) < 60
     assert sorted(path.name for path in tmp_path.iterdir()) == ["k"]
     clock.close()
+
+
+def test_a_clock_leaves_that_of_a_device_of_a_similar_name_alone(tmp_path):
+    other = begun(tmp_path / "keep.web:rtc0.new", "by=0s")
+    clock = begun(tmp_path / "keep.web:rtc0", "by=0s")
+    assert {path.name for path in tmp_path.iterdir()} == {"keep.web:rtc0", "keep.web:rtc0.new"}
+    for each in (other, clock):
+        each.close()
 
 
 def test_what_makes_no_sense_is_refused(tmp_path):

@@ -197,10 +197,10 @@ def test_a_standby_that_is_never_needed_changes_nothing(tmp_path, console):
 
 
 def test_without_a_link_the_device_is_told(tmp_path, capsys):
-    driver = make("console", "pty", Keep(tmp_path / "keep.web.hvc0"))
+    driver = make("console", "pty", Keep(tmp_path / "keep.web:hvc0"))
     driver.begin()
     told = capsys.readouterr().err
-    assert told.startswith("console web.hvc0 is at /dev/pts/")
+    assert told.startswith("console web/hvc0 is at /dev/pts/")
     Terminal(told.split()[-1]).close()
     driver.close()
 

@@ -158,6 +158,18 @@ def test_a_driver_is_flushed_at_each_end_but_that_for_another_driver(start, driv
     assert rest == ["begin", "close", "close", "flush"]
 
 
+def test_what_devices_keep_is_in_places_of_their_own_whatever_their_names(start):
+    """Dots in names, and a service OS whose log is in the same folder."""
+    incarnation = start()
+    names = [("a", "b.c"), ("a.b", "c"), ("a:b", "c"), ("a", "b:c"), ("1", "log")]
+    for number, (guest, device) in enumerate(names, 1):
+        spec = f"memory:size={512 * number}"
+        assert incarnation.attach("block", spec, guest=guest, device=device).next().attached
+    kept = {path.name: path.stat().st_size for path in incarnation.run_dir.glob("keep.*")}
+    assert sorted(kept.values()) == [512 * number for number in range(1, 6)]
+    assert "keep.1.log" not in kept  # of the first incarnation of a service OS called keep
+
+
 def test_anything_but_begin_after_attach_ends_the_stream(start):
     stream = start().stand_by("entropy", "system")
     stream.opened()
