@@ -13,7 +13,7 @@ from drivers import registry
 from drivers.interface import DriverError
 from drivers.rooting import rooted
 from splitvisor.conformance.contract import Outcome, Result
-from splitvisor.conformance.run import KINDS, run
+from splitvisor.conformance.run import KINDS, refuse_without_contract, run
 from splitvisor.errors import UserError
 from splitvisor.machine import Device, Guest, Machine, Model
 from splitvisor.supervisor.file_locks import FileLocks
@@ -43,6 +43,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
     """
     try:
         spec = rooted(kind, spec, Path(os.path.abspath(".")))
+        refuse_without_contract(kind, spec)
         stake = _at_stake(kind, spec)
         if stake and not yes:
             _ask(stake)

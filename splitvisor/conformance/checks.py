@@ -3,7 +3,7 @@
 import importlib
 
 _MODULES = {
-    "block": ("disks", "dying_disks", "blocks_given_up"),
+    "block": ("disks", "dying_disks", "blocks_given_up", "copies"),
     "console": ("consoles",),
     "entropy": ("sources",),
     "clock": ("clocks",),

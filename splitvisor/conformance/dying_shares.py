@@ -21,7 +21,7 @@ from splitvisor.conformance.tree import (
 )
 from splitvisor.conformance.victims import Trap, apart, killed
 
-POINTS = 8  # at which one call is cut off, if it has so many
+POINTS = 6  # at which one call is cut off, if it has so many
 RECORDS = (b"one", b"two " * 1000, b"three")
 LARGE, MANY = bytes(range(256)) * 512, 24  # of notes that are too many
 
@@ -94,14 +94,14 @@ def _calls(place: bytes) -> dict[str, Callable[[Any], None]]:
             folder.change(new, Change(mode=0o777))
 
     return {
+        "rename": _done_once(lambda f: f.rename(file, place + b"/other")),
+        "change": lambda f: f.change(file, Change(size=4)),
         "create": create,
         "make_directory": make_directory,
         "make_symlink": _done_once(lambda f: f.make_symlink(new, b"x")),
         "make_link": _done_once(lambda f: f.make_link(new, file)),
-        "rename": _done_once(lambda f: f.rename(file, place + b"/other")),
         "remove": _done_once(lambda f: f.remove(file, False)),
         "remove of a directory": _done_once(lambda f: f.remove(empty, True)),
-        "change": lambda f: f.change(file, Change(size=4)),
     }
 
 

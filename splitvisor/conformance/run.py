@@ -11,23 +11,37 @@ from pathlib import Path
 
 from drivers.interface import DriverError
 from drivers.rooting import rooted
+from drivers.spec import parse
 from splitvisor.conformance.contract import OPENS, Outcome, Result
 
 KINDS = ("block", "console", "entropy", "clock", "net", "folder", "virtio")
 
+# Drivers that serve nothing by themselves, and so have no contract of their own.
+WITHOUT = {
+    ("block", "pivot"): "block.pivot has no contract of its own, for it serves only behind a "
+    "complete copy: it is tried with 'migrate:source=(...),target=(...)'"
+}
+
 
 def run(kind: str, spec: str, only: Sequence[str] = ()) -> Iterator[Result]:
     """Results as they come, of all checks or the named ones. DriverError if the driver cannot
-    even be opened once.
+    even be opened once, or has no contract.
 
     What the driver stores is lost. Relative paths in the spec start in the current directory.
     """
     spec = rooted(kind, spec, Path(os.path.abspath(".")))
+    refuse_without_contract(kind, spec)
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         for result in _work(kind, spec, folder, only):
             if result.check == OPENS:
                 raise DriverError(result.reason)
             yield result
+
+
+def refuse_without_contract(kind: str, spec: str) -> None:
+    """DriverError that says what is tried in its place."""
+    if reason := WITHOUT.get((kind, parse(spec).driver)):
+        raise DriverError(reason)
 
 
 def _work(kind: str, spec: str, folder: str, only: Sequence[str]) -> Iterator[Result]:

@@ -95,7 +95,7 @@ def test_the_outside_keeps_the_contract():
 
 
 def test_no_driver_is_forgotten():
-    """Those of this list, those above, and the end of a copy, which needs a finished one."""
+    """Those of this list, those above, and the end of a copy, which is tried with block.migrate."""
     tested = {name.partition(",")[0] for name in SPECS} | {"block.nbd", "net.tap", "net.user"}
     kinds = ("block", "console", "entropy", "clock", "net", "folder")
     there = {f"{kind}.{name}" for kind in kinds for name in registry.names(kind)}

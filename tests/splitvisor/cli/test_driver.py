@@ -142,6 +142,7 @@ def test_what_cannot_be_tested_is_refused_in_one_line(splitvisor, tmp_path):
     for spec, words in (
         ("file:path=none.img", "does not exist"),
         ("fiel:path=a.img", "did you mean 'file'"),
+        ("pivot:child=(file:path=small.img)", "it is tried with 'migrate:source=(...)"),
         ("file:path=small.img", "a disk of 524288 bytes is too small for the checks"),
     ):
         status, _, said = splitvisor("driver", "test", "--yes", spec)

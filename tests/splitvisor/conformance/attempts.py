@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import broken_copies
 import broken_drivers
 import broken_folders
 
@@ -17,11 +18,16 @@ from splitvisor.conformance.worker import attempt
 
 
 def main(folder):
-    for kind, name in (*broken_drivers.SOUND, ("folder", "Folder")):
+    for kind, name in broken_drivers.SOUND:
         checks.load(kind)
         for check in checks_of(kind):
             note(kind, name, attempt(check, subject_of(kind, name, folder)))
-    for kind, wanted, name in (*broken_drivers.BREAKS, *broken_folders.BREAKS):
+    for kind, wanted, name in (
+        *broken_drivers.BREAKS,
+        *broken_folders.BREAKS,
+        *broken_copies.BREAKS,
+    ):
+        checks.load(kind)
         (check,) = [check for check in checks_of(kind) if check.name == wanted]
         note(kind, name, attempt(check, subject_of(kind, name, folder)))
 
@@ -34,6 +40,10 @@ def subject_of(kind, name, folder):
     if kind == "folder":
         (place / "tree").mkdir(exist_ok=True)
         return Subject(kind, f"{name}:path={place}/tree", place)
+    if hasattr(broken_copies, name):
+        (place / "b.img").write_bytes(bytes(4 << 20))
+        disks = f"source=(file:path={place}/a.img),target=(file:path={place}/b.img)"
+        return Subject(kind, f"{name}:{disks}", place)
     spec = f"{name}:path={place}/a.img" if kind in broken_drivers.FILES else name
     return Subject(kind, spec, place)
 

@@ -17,10 +17,6 @@ def breaks(check):
     return note
 
 
-class Folder(DirectoryFolder):
-    """A sound one."""
-
-
 @breaks("says_what_it_is")
 class NoTag(DirectoryFolder):
     def __init__(self, options):

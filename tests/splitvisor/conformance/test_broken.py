@@ -17,7 +17,11 @@ from splitvisor.conformance.run import KINDS
 HERE = Path(__file__).parent
 
 
-MODULES = {"broken_drivers": "broken.py", "broken_folders": "broken_folders.py"}
+MODULES = {
+    "broken_drivers": "broken.py",
+    "broken_folders": "broken_folders.py",
+    "broken_copies": "broken_copies.py",
+}
 
 
 def load(name):
@@ -27,13 +31,13 @@ def load(name):
     return module
 
 
-BROKEN, FOLDERS = map(load, MODULES)
-BREAKS = [*BROKEN.BREAKS, *FOLDERS.BREAKS]
-SOUND = [*BROKEN.SOUND, ("folder", "Folder")]
+LOADED = [load(name) for name in MODULES]
+BREAKS = [each for module in LOADED for each in module.BREAKS]
+SOUND = LOADED[0].SOUND  # folders and copies are made from sound drivers that are there
 
 
-def module_of(kind):
-    return "broken_folders" if kind == "folder" else "broken_drivers"
+def module_of(name):
+    return next(module.__name__ for module in LOADED if hasattr(module, name))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def results(tmp_path_factory):
     for module, file in MODULES.items():
         shutil.copy(HERE / file, site / f"{module}.py")
     names = {(kind, name) for kind, _, name in BREAKS} | {*SOUND}
-    lines = sorted(f"{kind}.{name} = {module_of(kind)}:{name}\n" for kind, name in names)
+    lines = sorted(f"{kind}.{name} = {module_of(name)}:{name}\n" for kind, name in names)
     info = site / "broken_drivers-1.dist-info"
     info.mkdir()
     (info / "entry_points.txt").write_text("[splitvisor.drivers]\n" + "".join(lines))
