@@ -5,7 +5,7 @@ core need not: it gets regions, registers, devices with a placement, and bytes w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from policies.parameters import VcpuParameters
@@ -47,6 +47,15 @@ class BuiltGuest:
                     address=address + start,
                     data=bytes(data[start : start + CHUNK]),
                 )
+
+
+def with_specs(built: BuiltGuest, guest: Guest) -> BuiltGuest:
+    """What would be built of `guest`, which differs from the one that was in specs only."""
+    config = core.GuestConfig()
+    config.CopyFrom(built.config)
+    del config.devices[:]
+    config.devices.extend(place_devices(guest))
+    return replace(built, config=config)
 
 
 def build(guest: Guest) -> BuiltGuest:

@@ -73,6 +73,7 @@ async def supervise(
         FileLocks() as locks,
     ):
         noted.deliver()
+        plan = plan.in_folder(directory.path)
         locks.take(plan.machine)
         supervisor = Supervisor(plan, directory, stdio, report, locks)
         async with trio.open_nursery() as nursery:

@@ -16,7 +16,7 @@ from drivers.interface import DriverError
 from drivers.options import nearest
 from drivers.rooting import rooted
 from protos import operator_pb2 as operator
-from splitvisor.addresses import addressed
+from splitvisor.addresses import following
 from splitvisor.claims import keep_of, refuse_shared_files
 from splitvisor.errors import UserError
 from splitvisor.machine import BALLOON, Device, Guest, Machine, Model
@@ -114,7 +114,9 @@ def planned(machine: Machine, request: operator.SwapDriverRequest) -> tuple[Mach
     try:
         spec = rooted(kind, request.spec, Path(request.root))
         registry.check(kind, spec)
-        after = addressed(with_spec(machine, guest, device, spec))
+        if device.model is Model.NET:
+            spec = following(spec, device.spec)
+        after = with_spec(machine, guest, device, spec)
         refuse_shared_files(after)
         keep = keep_of(guest.name, device.name)
         was, becomes = (registry.content(kind, one, keep) for one in (device.spec, spec))

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from splitvisor.testing.testbed import Testbed, guest_image
 from tests.end_to_end.conftest import needs_kvm
 
 RESULT = re.compile(r"net: result (.*?)\r?\n")
+READY = re.compile(r"net: ready (\S+) mtu 1500")
 PATIENCE = 60.0
 
 
@@ -84,9 +86,34 @@ def test_two_guests_on_a_switch(bed, hurry):
     result = judged(machine)
     assert result["received"] == result["sent"] == 100 * hurry
     assert result["most"] == 1
-    ready = re.compile(r"net: ready (\S+) mtu 1500")
-    macs = [ready.search(machine.guest(name).output())[1] for name in "ab"]
+    macs = [READY.search(machine.guest(name).output())[1] for name in "ab"]
     assert len(set(macs)) == 2
+
+
+@contextmanager
+def running(folder, cpu, number):
+    """`splitvisor run` of the guest that echoes, under whatever name it gets; its address."""
+    log = folder / f"{number}.log"
+    options = ["--net", "switch:name=lan", "--console", f"log:path={log}", "--serial", "null"]
+    words = ["--run-root", folder / "r", "run", guest_image("net"), "--cpu", cpu, *options]
+    command = [sys.executable, "-m", "splitvisor", *words, "--", "mode=echo"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as machine:
+        deadline = time.monotonic() + PATIENCE
+        while not (log.exists() and (found := READY.search(log.read_text()))):
+            assert machine.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        try:
+            yield found[1]
+        finally:
+            machine.terminate()
+
+
+def test_machines_of_one_image_have_addresses_of_their_own_and_keep_them(tmp_path, cpu):
+    with running(tmp_path, cpu, 1) as first, running(tmp_path, cpu, 2) as second:
+        assert first != second
+    with running(tmp_path, cpu, 3) as again:
+        assert again == first
 
 
 def test_jumbo_frames_in_small_mergeable_buffers(bed, hurry):

@@ -70,9 +70,14 @@ def test_what_is_no_disk_has_no_content(machine, folder, device, spec):
     assert not plan(machine, folder, f"web/{device}", spec)[1]
 
 
-def test_a_card_keeps_an_address_of_its_own(machine, folder):
+def test_a_card_keeps_its_address_unless_it_is_given_another(machine, folder):
     after, _ = plan(machine, folder, "web/net0", "switch:name=other")
-    assert specs(after)[3].startswith("switch:name=other,mac=")
+    assert specs(after)[3] == "switch:name=other,mac=02:00:00:00:00:01"
+    other = "faulty:child=(switch:name=other,mac=02:00:00:00:00:02)"
+    after, _ = plan(after, folder, "web/net0", other)
+    assert specs(after)[3] == other
+    after, _ = plan(after, folder, "web/net0", "null")
+    assert specs(after)[3] == "null:mac=02:00:00:00:00:02"
 
 
 @pytest.mark.parametrize(
