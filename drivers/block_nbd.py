@@ -22,12 +22,13 @@ time (`qemu-nbd --persistent --shared=0`), because a standby looks at the disk w
 incarnation serves it. One that offers no flush is taken at its word that none is needed.
 """
 
+import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.interface import Ability, DriverError, MediumError, UnsupportedError
+from drivers.interface import Ability, Claim, DriverError, MediumError, UnsupportedError
 from drivers.nbd_connection import NOTHING, Address, Connection, LostError
 from drivers.nbd_protocol import (
     MAX_EXTENT,
@@ -79,6 +80,14 @@ class NbdBlock:
                 raise ValueError(f"export has more than {MAX_NAME} bytes")
             if self.timeout <= 0:
                 raise ValueError("timeout must be more than 0s, for example 30s")
+
+    @staticmethod
+    def claims(options: Options) -> tuple[Claim]:
+        """See Claiming: two names of one socket are one server."""
+        socket = os.path.realpath(options.socket)
+        where = f"{options.host}:{options.port}" if options.host else f"unix:{socket}"
+        name = _named(where, options.export)
+        return (Claim(Path(), exclusive=not options.readonly, remote=name),)
 
     @staticmethod
     def content(options: Options) -> str:
@@ -263,8 +272,11 @@ class NbdBlock:
             print(f"service OS: {self._name()}: {why}; {wait}", file=sys.stderr, flush=True)
 
     def _name(self) -> str:
-        export = f" export {self._options.export!r}" if self._options.export else ""
-        return f"NBD server {self._address}{export}"
+        return _named(self._address, self._options.export)
+
+
+def _named(where: object, export: str) -> str:
+    return f"NBD server {where} export {export!r}" if export else f"NBD server {where}"
 
 
 def _address(options: NbdBlock.Options) -> Address:

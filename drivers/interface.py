@@ -65,10 +65,13 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file of the host that a device uses; `exclusive` if it writes there."""
+    """A file of the host that a device uses; `exclusive` if it writes there. With `remote` it is no
+    file, and there is no path, but what a server has; the same words mean the same thing.
+    """
 
     path: Path
     exclusive: bool
+    remote: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,13 @@ class Child:
 
 
 class Claiming(Protocol):
-    """What a driver may have besides: the files of the host that it will use, so that two devices
-    are not started on one. A driver without it claims none.
+    """What a driver may have besides: the files of the host and what else it will use, so that two
+    devices are not started on one. A driver without it claims none.
     """
 
     @staticmethod
     def claims(options: Any) -> Sequence[Claim]:
-        """The files that a device with these options uses, known without opening anything."""
+        """What a device with these options uses, known without opening anything."""
 
 
 class Beginning(Protocol):

@@ -44,7 +44,7 @@ def check(kind: str, spec_text: str) -> None:
 
 
 def claims(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> Sequence[Claim]:
-    """The files that the device would use; nothing is opened. DriverError as for `check`."""
+    """What the device would use, files mostly; nothing is opened. DriverError as for `check`."""
     return _claims(*_prepare(kind, spec_text, keep))
 
 

@@ -1,8 +1,10 @@
-"""No file of the host behind two devices of a machine while one of them writes it.
+"""Nothing behind two devices of a machine while one of them writes it: no file of the host, and no
+export of a server.
 
 Two writers, or a log on top of a disk, spoil each other's bytes without any error, so this is
 refused before anything starts. Files are told apart as the host does, by device and inode, so
-links to one file are one file; what does not exist yet is known by where its path leads.
+links to one file are one file; what does not exist yet is known by where its path leads. What a
+server has is known by what its driver calls it.
 
 Character devices (/dev/null) hold no bytes and may stand behind any number of devices.
 
@@ -24,10 +26,10 @@ _NOWHERE = Path("/nonexistent")
 
 
 def refuse_shared_files(machine: Machine) -> None:
-    """UserError if two devices claim a file and one writes it; DriverError if a spec is wrong."""
+    """UserError if two devices claim a thing and one writes it; DriverError if a spec is wrong."""
     seen: dict[Hashable, list[tuple[str, Claim]]] = {}
     for name, claim in claims_of(machine):
-        identity = _identity(claim.path)
+        identity = claim.remote or _identity(claim.path)
         if identity is None:
             continue
         others = seen.setdefault(identity, [])
@@ -65,13 +67,20 @@ def _identity(path: Path) -> Hashable | None:
 
 
 def _clash(first: str, earlier: Claim, second: str, claim: Claim) -> str:
+    if claim.remote:
+        return _told(claim.remote, "an export", first, second)
     if earlier.path.is_relative_to(_NOWHERE):
         return f"a place in the run directory is used twice by {first}: give each disk a name=..."
     also = "" if claim.path == earlier.path else f" (the same file as {claim.path})"
-    file = f"file {earlier.path}{also} is used"
+    return _told(f"file {earlier.path}{also}", "a file", first, second)
+
+
+def _told(what: str, own: str, first: str, second: str) -> str:
     if first == second:
-        return f"{file} twice by {first}, and not only read: give each driver a file of its own"
+        return (
+            f"{what} is used twice by {first}, and not only read: give each driver {own} of its own"
+        )
     return (
-        f"{file} by {first} and {second}, and not only read: "
-        "give each a file of its own (readonly disks may share one)"
+        f"{what} is used by {first} and {second}, and not only read: "
+        f"give each {own} of its own (readonly disks may share one)"
     )

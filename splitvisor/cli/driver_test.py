@@ -80,13 +80,13 @@ def _run(kind: str, spec: str, only: Sequence[str], silent: bool) -> list[Result
 
 def _at_stake(kind: str, spec: str) -> str:
     """What may be lost, in words; nothing if it is nothing."""
-    files = [
-        str(claim.path)
+    found = [
+        claim.remote or str(claim.path)
         for claim in registry.claims(kind, spec)
-        if claim.exclusive and claim.path.exists()
+        if claim.exclusive and (claim.remote or claim.path.exists())
     ]
-    if files:
-        return f"what is in {', '.join(files)}"
+    if found:
+        return f"what is in {', '.join(found)}"
     return "what is on the disk" if kind == "block" and not registry.claims(kind, spec) else ""
 
 

@@ -48,8 +48,9 @@ class Subject:
             yield driver
 
     def claims(self) -> Sequence[Claim]:
-        """See Claiming."""
-        return registry.claims(self.kind, self.spec, self.keep)
+        """See Claiming; those of files."""
+        found = registry.claims(self.kind, self.spec, self.keep)
+        return [claim for claim in found if not getattr(claim, "remote", "")]
 
     def content(self) -> str:
         """See Identified."""

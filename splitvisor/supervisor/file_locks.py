@@ -9,7 +9,8 @@ read, 1 to write), byte 200 + n by those who let nobody else use it. Who writes 
 else do anything; who reads lets others read.
 
 Character devices are never opened: they hold no bytes. What does not exist yet is locked when it
-does. Where a file system has no locks there are none.
+does. Where a file system has no locks there are none. What a server has is not locked: there is
+nothing to lock it by, for a Unix socket cannot be opened.
 """
 
 import errno
@@ -120,6 +121,8 @@ def _wanted(machine: Machine) -> dict[Identity, _Wanted]:
     """By file; those that can be locked."""
     found: dict[Identity, _Wanted] = {}
     for device, claim in claims_of(machine):
+        if claim.remote:
+            continue
         try:
             status = claim.path.stat()
         except OSError:

@@ -110,6 +110,38 @@ def test_memory_disks_of_one_stack_need_names(lent):
     refuse_shared_files(machine("pair:children=((memory:size=1M),(memory:size=1M,name=b))"))
 
 
+def nbd(more, tmp_path):
+    return f"nbd:socket={tmp_path}/x.sock{more}"
+
+
+@pytest.mark.parametrize("flags", [("", ""), ("", ",readonly"), (",readonly", "")])
+def test_an_export_that_is_written_is_no_other_disk(tmp_path, flags, lent):
+    one, other = (nbd(f",export=web{flag}", tmp_path) for flag in flags)
+    place = f"NBD server unix:{tmp_path}/x.sock export 'web'"
+    with pytest.raises(UserError) as raised:
+        refuse_shared_files(machine(one, f"throttle:iops=5,child=({other})"))
+    said = f"{place} is used by web/disk0 and web/disk1, and not only read: give each an export of"
+    assert str(raised.value) == f"{said} its own (readonly disks may share one)"
+    with pytest.raises(UserError) as raised:
+        refuse_shared_files(machine(f"pair:children=(({one}),({other}))"))
+    said = f"{place} is used twice by web/disk0, and not only read: give each driver an export of"
+    assert str(raised.value) == f"{said} its own"
+
+
+def test_exports_of_their_own_or_that_are_only_read_are_no_clash(tmp_path):
+    refuse_shared_files(machine(*[nbd(",readonly", tmp_path)] * 3))
+    refuse_shared_files(machine(nbd("", tmp_path), nbd(",export=web", tmp_path)))
+    refuse_shared_files(machine("nbd:host=a", "nbd:host=a,port=10810", "nbd:host=b"))
+    with pytest.raises(UserError, match="NBD server a:10809 is used by web/disk0 and web/disk1"):
+        refuse_shared_files(machine("nbd:host=a", "nbd:host=a,port=10809"))
+
+
+def test_another_path_to_a_socket_is_the_server(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=f"NBD server unix:{tmp_path}/x.sock is used by"):
+        refuse_shared_files(machine(nbd("", tmp_path), nbd("", tmp_path / "link")))
+
+
 def test_character_devices_and_drivers_without_files_clash_with_nothing():
     logs = ("log:path=/dev/null", "log:path=/dev/null", "terminal", "terminal")
     refuse_shared_files(machine("memory:size=1M", "memory:size=1M", logs=logs))

@@ -99,6 +99,13 @@ def test_test_asks_before_anything_is_lost(splitvisor, tmp_path):
     assert (tmp_path / "a.img").read_bytes().startswith(b"precious")
 
 
+def test_test_asks_before_what_a_server_has_is_lost(splitvisor, tmp_path):
+    spec = f"nbd:socket={tmp_path}/x.sock"
+    status, _, said = splitvisor("driver", "test", spec)
+    assert status == 2
+    assert f"what is in NBD server unix:{tmp_path}/x.sock may be lost: say --yes" in said
+
+
 def test_test_refuses_a_disk_that_is_in_use(splitvisor, tmp_path):
     (tmp_path / "a.img").write_bytes(bytes(1 << 20))
     device = Device("disk0", Model.BLOCK, f"file:path={tmp_path}/a.img")

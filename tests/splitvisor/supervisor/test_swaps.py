@@ -1,5 +1,6 @@
 """What is looked at before a driver is swapped, and what is known afterwards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def test_other_content_needs_a_word_and_an_idle_guest(machine, folder):
     replaced = operator.CONTENT_REPLACED
     assert plan(machine, folder, "web/disk0", "file:path=b.img", replaced)[1]
     assert not plan(machine, folder, "web/disk0", "file:path=a.img,direct", replaced)[1]
+
+
+def test_an_export_that_another_disk_writes_is_refused(machine, folder):
+    spec = f"nbd:socket={folder}/x.sock"
+    other = Device("disk1", Model.BLOCK, spec)
+    (web,) = machine.guests
+    machine = replace(machine, guests=(replace(web, devices=(*web.devices, other)),))
+    words = "x.sock is used by web/disk0 and web/disk1, and not only read: give each an export"
+    with pytest.raises(UserError, match=words):
+        plan(machine, folder, "web/disk0", spec, operator.CONTENT_REPLACED)
+    plan(machine, folder, "web/disk0", f"{spec},export=mine", operator.CONTENT_REPLACED)
+    plan(machine, folder, "web/disk1", f"throttle:iops=5,child=({spec})")
 
 
 def test_a_driver_takes_over_from_itself_whatever_it_can_tell(machine, folder):
