@@ -61,6 +61,9 @@ def service_lines(machine: operator.MachineStatus) -> Iterator[str]:
                 f"{name}: {unserved.device} is not served, for {unserved.for_s:.1f} s: "
                 f"{unserved.reason}; it is tried again"
             )
+        if service.HasField("longest_absence"):
+            longest = service.longest_absence
+            yield f"{name}: longest absence of a device: {longest.device}, {longest.for_s:.1f} s"
         for moving in service.migrations:
             yield f"{name}: {moving.device} is being copied to {moving.new}: {stage_text(moving)}"
         for quarantined in service.quarantined:

@@ -319,7 +319,7 @@ class Recovery:
     def _devices(self, event: steps.DeviceEvent) -> None:
         active = self.active
         if isinstance(event, steps.GuestGone):
-            self.unserved.gone(event.guest)
+            self.unserved.gone(event.guest, self._now)
         if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
         match event:
@@ -340,7 +340,7 @@ class Recovery:
 
     def _blame(self, device: str) -> None:
         if reason := self.quarantine.blame(device):
-            self.unserved.drop(device)
+            self.unserved.drop(device, self._now)
             self._do(steps.Fail(device, reason))
             self._tell(events.DeviceQuarantined(self.service, device, reason))
 

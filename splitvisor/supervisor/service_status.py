@@ -32,6 +32,9 @@ def status_of(machine: Recovery, now: int) -> operator.ServiceStatus:
     for device, entry in machine.unserved.devices.items():
         for_s = (now - entry.since) / 1e9
         status.unserved.add(device=device, reason=entry.reason, for_s=for_s)
+    device, lasted = machine.unserved.longest(now)
+    if device:
+        status.longest_absence.CopyFrom(operator.Absence(device=device, for_s=lasted / 1e9))
     return status
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from splitvisor.supervisor.backoff import Backoff
 from splitvisor.supervisor.events import DeviceServed, DeviceUnserved
 
+Absence = tuple[str, int]  # of which device, for how long
 Told = list[DeviceServed | DeviceUnserved]
 
 
@@ -35,6 +36,7 @@ class Unserved:
     def __init__(self, service: str) -> None:
         self.devices: dict[str, Entry] = {}
         self._service = service
+        self._longest: Absence = ("", 0)  # of those that ended
 
     @property
     def deadline(self) -> int | None:
@@ -44,12 +46,18 @@ class Unserved:
             return None
         return min((entry.due for entry in entries), default=None)
 
+    def longest(self, now: int) -> Absence:
+        """Of all there were and are; of no device if there was none."""
+        lasting = ((name, now - entry.since) for name, entry in self.devices.items())
+        return max((self._longest, *lasting), key=lambda absence: absence[1])
+
     def problems(self) -> tuple[str, ...]:
         """A line for each."""
         return tuple(f"{name}: {entry.reason}" for name, entry in self.devices.items())
 
     def attached(self, problems: Iterable[str], since: int, now: int) -> Told:
         """An incarnation took over all but those with problems; others were served `since`."""
+        self._longest = self.longest(now)
         before, self.devices = self.devices, {}
         told: Told = []
         for problem in problems:
@@ -80,19 +88,20 @@ class Unserved:
             if name in reasons:
                 entry.failed(reasons[name], now)
                 continue
-            del self.devices[name]
+            self._remove(name, now)
             if name in served:
                 told.append(self._served(name, entry, now))
         return told
 
-    def drop(self, device: str) -> None:
+    def drop(self, device: str, now: int) -> None:
         """A device is somebody else's affair."""
-        self.devices.pop(device, None)
+        if device in self.devices:
+            self._remove(device, now)
 
-    def gone(self, guest: str) -> None:
+    def gone(self, guest: str, now: int) -> None:
         """A guest is no more, nor are its devices."""
         for name in [name for name in self.devices if name.startswith(f"{guest}/")]:
-            del self.devices[name]
+            self._remove(name, now)
 
     def worse(self, problems: Iterable[str], besides: Container[str]) -> str:
         """The first of another one's problems with what is neither here nor in `besides`."""
@@ -101,6 +110,10 @@ class Unserved:
             if name not in self.devices and name not in besides:
                 return problem
         return ""
+
+    def _remove(self, name: str, now: int) -> None:
+        self._longest = self.longest(now)
+        del self.devices[name]
 
     def _served(self, name: str, entry: Entry, now: int) -> DeviceServed:
         return DeviceServed(self._service, name, now - entry.since)

@@ -61,6 +61,7 @@ def give_back(machine, elsewhere, image):
     assert machine.wait_for("device-served").device == DISK
     assert machine.device(DISK).epoch == machine.service().epoch == serving
     assert not machine.service().unserved
+    assert machine.service().longest_absence.device == DISK
 
 
 def say(machine, *words):

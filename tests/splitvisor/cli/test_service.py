@@ -49,6 +49,7 @@ def recovered(lab):
         last_outage=operator.Outage(cause="planned", detected=MS, attached=3 * MS, planned=True),
         quarantined=[operator.Quarantined(device="web/disk0", reason="killed 3 in a row")],
         unserved=[operator.Unserved(device="web/disk1", reason="no such file", for_s=2.25)],
+        longest_absence=operator.Absence(device="web/disk0", for_s=61.52),
     )
     nobody = operator.Standby(state=operator.STANDBY_STARTING, problem="cannot open its devices")
     lab.status.services.add(name="net", last_death="exit status 2", standby=nobody)
@@ -58,13 +59,14 @@ def recovered(lab):
 def test_status_shows_who_stands_by_and_the_last_outage_in_steps(splitvisor, recovered):
     status, output, errors = splitvisor("service", "status")
     assert (status, errors) == (0, "")
-    assert output.splitlines()[-6:] == [
+    assert output.splitlines()[-7:] == [
         "lab/service: last outage: died by signal 9 (SIGKILL): outage of 11.0 ms (detect 3.0 ms, "
         "fence 1.0 ms, promote 1.0 ms, attach 2.0 ms, replay 4.0 ms, first completion after "
         "8.0 ms), 32 requests replayed, by a standby",
         "lab/storage: last outage: upgrade: pause of 2.0 ms (attach 2.0 ms), 0 requests replayed, "
         "by a fresh start",
         "lab/storage: web/disk1 is not served, for 2.2 s: no such file; it is tried again",
+        "lab/storage: longest absence of a device: web/disk0, 61.5 s",
         "lab/storage: web/disk0 is in quarantine: killed 3 in a row; 'splitvisor service release "
         "lab/web/disk0' gives it back",
         "lab/net: last death: exit status 2",
@@ -86,6 +88,7 @@ def test_status_as_json_has_every_field(splitvisor, recovered):
     assert service["last_outage"]["fenced"] == 14 * MS
     unserved = {"device": "web/disk1", "reason": "no such file", "for_s": 2.25}
     assert storage["unserved"] == [unserved]
+    assert storage["longest_absence"] == {"device": "web/disk0", "for_s": 61.52}
     assert storage["quarantined"] == [{"device": "web/disk0", "reason": "killed 3 in a row"}]
 
 

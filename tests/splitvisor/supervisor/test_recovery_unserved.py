@@ -54,6 +54,38 @@ def test_the_status_tells_of_it(cold):
     assert unserved.for_s == pytest.approx((cold.now + FIRST_DELAY - detected) / 1e9)
 
 
+def absence(script, later=0):
+    """The longest of a device, as the status has it."""
+    status = status_of(script.machine, script.now + later)
+    if not status.HasField("longest_absence"):
+        return None
+    return status.longest_absence.device, status.longest_absence.for_s
+
+
+def test_the_longest_absence_of_a_device_is_kept_when_it_is_over(cold):
+    detected = cold.machine.outage.detected
+    assert absence(cold, 5) == (AWAY, pytest.approx((cold.now + 5 - detected) / 1e9))
+    cold.hear(cold.replayed(2, SERVED, 1))
+    tried(cold)
+    cold.hear(steps.Retried(2, (AWAY,)))
+    lasted = AWAY, pytest.approx((cold.now - detected) / 1e9)
+    assert absence(cold, 10**12) == lasted
+    cold.crash(2)
+    cold.hear(steps.Started(3, 103))
+    cold.hear(steps.Connected(3, 1, (f"{SERVED}: gone",)))
+    assert absence(cold) == lasted  # the other has been away for less
+    assert absence(cold, 10**12)[0] == SERVED
+    cold.hear(steps.GuestGone(SERVED.partition("/")[0]))
+    assert absence(cold, 10**12)[0] == AWAY
+
+
+def test_where_no_device_was_absent_there_is_no_longest():
+    script = Script(Recovery("io", standby=False))
+    script.serve()
+    script.crash(1)
+    assert absence(script) is None
+
+
 def test_its_replay_is_no_others(cold):
     tried(cold)
     cold.hear(steps.DeviceAttached(2, AWAY))

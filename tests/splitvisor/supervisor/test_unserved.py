@@ -20,6 +20,21 @@ def test_one_that_cannot_be_attached_is_told_of_once_and_its_outage_goes_on():
     assert (book.devices[A].since, book.devices[A].reason) == (T, "not yet")
 
 
+def test_the_longest_absence_is_of_one_that_is_away_or_was():
+    book = Unserved("io")
+    assert book.longest(T) == ("", 0)
+    book.attached([GONE], T, T)
+    book.attached([AWAY, GONE], T + 5, T + 5)
+    book.drop(B, T + 20)
+    assert book.longest(T + 21) == (B, 20)
+    assert book.longest(T + 30) == (A, 25)
+    book.gone("web", T + 40)
+    assert book.longest(T + 100) == (A, 35)
+    book.attached([GONE], T + 100, T + 100)
+    book.attached([], T + 150, T + 150)
+    assert book.longest(T + 200) == (B, 50)
+
+
 def test_each_try_waits_twice_as_long_and_never_for_very_long():
     book, now, waits = Unserved("io"), T, []
     book.attached([AWAY], T, now)
@@ -63,7 +78,7 @@ def test_what_was_not_tried_is_not_what_was_answered():
 def test_what_is_no_more_is_forgotten():
     book = Unserved("io")
     book.attached([AWAY, GONE, "other/a: x"], T, T)
-    book.gone("web")
+    book.gone("web", T)
     assert list(book.devices) == ["other/a"]
     book.due(T + LONGEST_DELAY)
     assert book.answered((), (), T + LONGEST_DELAY) == []
