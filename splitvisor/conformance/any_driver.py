@@ -181,11 +181,14 @@ def comes_back_after_sigkill(subject: Subject) -> None:
         begin(driver)
         use(subject.kind, driver)
 
+    def come_back() -> None:
+        with subject.serving() as driver:
+            use(subject.kind, driver)
+
     keep: list[object] = []
     for work in (stand_by, serve, serve):
         killed(work)
-        with subject.serving() as driver:
-            use(subject.kind, driver)
+        apart(come_back)
 
 
 @check()
