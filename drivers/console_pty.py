@@ -57,7 +57,9 @@ class PtyConsole:
         return (Claim(options.link, exclusive=True),) if options.link else ()
 
     def __init__(self, options: Options) -> None:
-        self._keep = options.keep.path
+        self._device = options.keep.path.name.removeprefix("keep.").replace(":", "/")
+        # Not the place itself: another driver of the console may have left a file there.
+        self._place = options.keep.path.with_name(f"{options.keep.path.name}:pty")
         self._link = options.link
         self._master = -1
         self._name = ""
@@ -66,7 +68,7 @@ class PtyConsole:
         self._reader: threading.Thread | None = None
         if self._link:
             _refuse_files(self._link)
-        self._master = _handed_over(self._keep)
+        self._master = _handed_over(self._place)
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
 
     def begin(self) -> None:
@@ -78,13 +80,12 @@ class PtyConsole:
         self._name = (
             f"/dev/pts/{struct.unpack('I', fcntl.ioctl(self._master, TIOCGPTN, bytes(4)))[0]}"
         )
-        self._listener = Listener(self._keep, socket.SOCK_SEQPACKET, self._hand_over)
+        self._listener = Listener(self._place, socket.SOCK_SEQPACKET, self._hand_over)
         if self._link:
             _renew(self._link, self._name)
             self._linked = True
         elif fresh:
-            device = self._keep.name.removeprefix("keep.").replace(":", "/")
-            print(f"console {device} is at {self._name}", file=sys.stderr, flush=True)
+            print(f"console {self._device} is at {self._name}", file=sys.stderr, flush=True)
 
     def write(self, data: bytes, position: int) -> None:
         """See ConsoleDriver."""

@@ -14,6 +14,8 @@ version = "0.1.0"
 
 [tool.setuptools]
 py-modules = ["@NAME@"]
+
+[tool.pytest.ini_options]  # its tests are its own, also below a project that has some
 """
 
 _BLOCK = '''\

@@ -205,6 +205,23 @@ def test_without_a_link_the_device_is_told(tmp_path, capsys):
     driver.close()
 
 
+def test_what_another_driver_kept_is_not_in_the_way(tmp_path):
+    keep = Keep(tmp_path / "keep.web:hvc0")
+    console = make("console", f"unix:path={tmp_path}/sock", keep)
+    console.begin()
+    console.write(b"for whoever comes", 0)
+    console.close()
+    left = {path: path.read_bytes() for path in [keep.path]}
+    driver = make("console", f"pty:link={tmp_path}/tty", keep)
+    driver.begin()
+    terminal = Terminal(tmp_path / "tty")
+    driver.write(b"here", 0)
+    assert terminal.read(4) == b"here"
+    terminal.close()
+    driver.close()
+    assert {path: path.read_bytes() for path in [keep.path]} == left
+
+
 def test_files_are_left_alone(tmp_path):
     (tmp_path / "tty").write_text("a file")
     with pytest.raises(DriverError, match="exists and is no link: remove it or name another"):

@@ -149,7 +149,8 @@ def test_a_session_runs_as_printed(section, tmp_path, environment):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     folder.mkdir(exist_ok=True)
-    (folder / "build").symlink_to(ROOT / "build")
+    for name in ("build", "pyproject.toml"):  # what is found where the clone is the current folder
+        (folder / name).symlink_to(ROOT / name)
     for command, _ in section.session:
         if command.startswith("qemu") and not shutil.which(command.split()[0]):
             pytest.skip(f"{command.split()[0]} is not installed")
