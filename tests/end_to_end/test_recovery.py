@@ -199,7 +199,7 @@ def test_the_death_of_one_service_os_leaves_the_devices_of_another_alone(bed, cp
 
 
 def test_a_guest_that_is_killed_under_all_the_time_passes(bed, disk, cpu):
-    machine = start(bed, disk, passes=2 if cpu == "emulated" else 6)
+    machine = start(bed, disk, passes=4 if cpu == "emulated" else 30)
     kills = 0
     while machine.guest().status().state == 1:
         machine.fault("stop" if kills % 3 == 2 else "kill")
