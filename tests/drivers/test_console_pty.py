@@ -222,6 +222,15 @@ def test_what_another_driver_kept_is_not_in_the_way(tmp_path):
     assert {path: path.read_bytes() for path in [keep.path]} == left
 
 
+def test_it_leaves_nothing_in_the_way_of_another(tmp_path):
+    keep = Keep(tmp_path / "keep.web:hvc0")
+    for _ in range(2):
+        for spec in (f"pty:link={tmp_path}/tty", f"unix:path={tmp_path}/sock"):
+            driver = make("console", spec, keep)
+            driver.begin()
+            driver.close()
+
+
 def test_files_are_left_alone(tmp_path):
     (tmp_path / "tty").write_text("a file")
     with pytest.raises(DriverError, match="exists and is no link: remove it or name another"):

@@ -123,6 +123,18 @@ def test_what_cannot_be_leaves_the_old_driver(bed, machine, image):
     assert "disk.img is used by blockcheck/hvc0 and blockcheck/disk0" in said
 
 
+def test_a_console_goes_to_and_fro(bed, machine):
+    for spec in ("unix:path=console.sock", f"pty:link={bed.folder}/tty", "null", "unix:path=console.sock"):
+        machine.swap("hvc0", spec)
+        goes_on(machine)
+        assert machine.device("hvc0").spec == absolute(spec, bed)
+    machine.fault("kill")
+    machine.wait_for("recovered")
+    machine.swap("hvc0", pty := f"pty:link={bed.folder}/tty")
+    goes_on(machine)
+    assert machine.device("hvc0").spec == pty
+
+
 def test_a_disk_may_grow_and_not_shrink(machine, image):
     os.truncate(image, 2 * MIB << 20)
     machine.swap("disk0", DISK)
