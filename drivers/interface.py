@@ -291,8 +291,12 @@ class NetDriver(Driver, Protocol):
     A network may lose frames, and then does: nothing here waits for anybody.
     """
 
-    mac: bytes | None  # the six bytes that the guest finds as its address; None: it makes one up
-    mtu: int  # of what stands behind the 14 bytes of header the most that the guest should send
+    # The six bytes that the guest finds as its address, or None: it makes one up. Known when it is
+    # opened, and the same for every incarnation.
+    mac: bytes | None
+    # Of what stands behind the 14 bytes of header the most that the guest should send. Before
+    # `begin` it may be 0, which says that it depends on what is found then.
+    mtu: int
     link: bool  # whether the cable is in; known after `begin`
 
     def send(self, frames: Sequence[memoryview]) -> None:

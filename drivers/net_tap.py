@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.ethernet import MAX_FRAME, USUAL_MTU, NetOptions
+from drivers.ethernet import MAX_FRAME, NetOptions
 from drivers.interface import DriverError, MediumError
 from drivers.reading import Reader
 
@@ -51,7 +51,7 @@ class TapNet:
     def __init__(self, options: Options) -> None:
         self.link = True
         self.mac = options.address
-        self.mtu = options.mtu or USUAL_MTU
+        self.mtu = options.mtu  # 0: the interface says it, when it is taken
         self._options = options
         self._name = options.ifname
         if not _exists(self._name) and not _may_administer():

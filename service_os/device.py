@@ -58,7 +58,7 @@ class Device:
         rest: Iterator[ServiceMessage] = iter(())
         try:
             if self._known:
-                self._immediate(driver)  # only to be refused if its guest cannot be given it
+                self._refuse(driver)
             window = self._window()
             yield ServiceMessage(opened=Opened())
             begin = next(messages, None)
@@ -111,6 +111,15 @@ class Device:
         with _problems():
             keep = Keep(self._run_dir / name)
             return make(self._model.kind, attach.spec, keep, self._calls.adapt)
+
+    def _refuse(self, driver: Any) -> None:
+        """Problem if a guest that knows the device already could not follow to this driver."""
+        if self._model.immediate is not None:
+            self._immediate(driver)
+        else:
+            assert self._model.framed is not None
+            with _problems():
+                self._model.framed(driver, *self._known)
 
     def _immediate(self, driver: Any) -> Immediate:
         assert self._model.immediate is not None

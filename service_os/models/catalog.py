@@ -21,9 +21,9 @@ from service_os.models.uart import UartModel
 class Model:
     """`kind` is that of its drivers; one of the three constructors is there.
 
-    `immediate` takes the driver and raises DriverError if that makes no sense as a device. If it
-    `follows` it takes also what a guest has found before and is to go on finding; what the others
-    have shown is for the core to compare.
+    `immediate` takes the driver and raises DriverError if that makes no sense as a device. One that
+    `follows` takes also what a guest has found before, and raises DriverError if it could not go on
+    finding it; what the others have shown is for the core to compare.
     `evented` takes the state that survived and the driver; it raises ValueError for a state it
     cannot read. `rank` decides between consoles on one source.
     """
@@ -32,7 +32,7 @@ class Model:
     immediate: Callable[..., Immediate] | None = None
     evented: Callable[[bytes, Any], Evented] | None = None
     rank: int = 0
-    framed: Callable[[Any], Framed] | None = None
+    framed: Callable[..., Framed] | None = None
     follows: bool = False
 
 
@@ -55,7 +55,7 @@ MODELS = {
     "rtc": Model("clock", evented=later("service_os.models.rtc:RtcModel")),
     "clock": Model("clock", immediate=later("service_os.models.clock:ClockModel")),
     "virtio": Model("virtio", immediate=later("service_os.models.raw:RawModel")),
-    "net": Model("net", framed=later("service_os.models.net:NetModel")),
+    "net": Model("net", framed=later("service_os.models.net:NetModel"), follows=True),
     "folder": Model("folder", evented=later("service_os.models.ninep:NinepModel")),
 }
 

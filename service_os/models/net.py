@@ -8,6 +8,8 @@ What does not fit is dropped and counted, as networks do: a frame that is too sh
 whose header asks for an offload that was not offered, and one for which the guest's buffers are too
 small. A mergeable buffer may be of any size; what the buffers there are cannot hold is not waited
 for, or a guest could wait for ever for its own buffers.
+
+A guest reads its card's address and MTU once, so another driver must come with the same: `refusal`.
 """
 
 import struct
@@ -15,7 +17,7 @@ from collections import Counter, deque
 
 from drivers.ethernet import HEADER as ETHERNET
 from drivers.ethernet import MAX_FRAME
-from drivers.interface import NetDriver
+from drivers.interface import DriverError, NetDriver
 from protos.io_pb2 import Request
 from service_os.models.base import Done, QueueShape, Shape
 
@@ -37,9 +39,13 @@ _BARE = HEADER.pack(0, 0, 0, 0, 0, 0, 1)  # of a frame that lies in one buffer
 
 
 class NetModel:
-    """One network card."""
+    """One network card. `seen` is what its guest has found in a card that was served by another
+    driver, and DriverError says why it could not follow to this one.
+    """
 
-    def __init__(self, driver: NetDriver) -> None:
+    def __init__(self, driver: NetDriver, seen: Shape | None = None) -> None:
+        if seen is not None and (problem := refusal(seen, driver)):
+            raise DriverError(problem)
         self._driver = driver
         features = F_MTU | F_MRG_RXBUF | F_STATUS | (F_MAC if driver.mac else 0)
         queues = (
@@ -135,3 +141,29 @@ class NetModel:
             self._take(at + part)
             data, at, count = data[part:], 0, count + 1
         header[:] = HEADER.pack(0, 0, 0, 0, 0, 0, count)
+
+
+def refusal(seen: Shape, driver: NetDriver) -> str:
+    """Why a guest that has seen one card cannot be given another, in one line; "" if it can."""
+    if seen.device_id != DEVICE_ID:
+        return f"the guest knows a device of virtio type {seen.device_id}, which is no network card"
+    if len(seen.config_space) != CONFIG.size:
+        return "the guest knows a card of another version of splitvisor: restart the guest"
+    mac, _, _, mtu = CONFIG.unpack(seen.config_space)
+    known = mac if seen.features & F_MAC else None
+    if driver.mac != known:
+        cure = f"say mac={known.hex(':')}" if known else "leave mac out"
+        return (
+            f"the guest knows its card by {_named(known)}, not by {_named(driver.mac)}: "
+            f"{cure}, or restart the guest with the other driver"
+        )
+    if driver.mtu not in (0, mtu):
+        return (
+            f"the guest knows an MTU of {mtu} bytes, not of {driver.mtu}: "
+            f"say mtu={mtu}, or restart the guest with the other driver"
+        )
+    return ""
+
+
+def _named(mac: bytes | None) -> str:
+    return f"the address {mac.hex(':')}" if mac else "an address that it made up"

@@ -19,6 +19,7 @@ import pytest
 
 from splitvisor.checks.clock import cycles_per_second
 from splitvisor.machine import CpuChoice
+from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.testbed import Testbed, guest_image
 from tests.end_to_end.conftest import needs_kvm
 
@@ -124,6 +125,27 @@ def test_jumbo_frames_in_small_mergeable_buffers(bed, hurry):
         ("b", ping(20 * hurry, 4, "size=8000 buffer=512 merge=1"), jumbo),
     )
     assert judged(machine)["received"] == 20 * hurry
+
+
+def test_a_swap_that_the_guest_could_not_follow_is_refused(bed):
+    machine = start(
+        bed,
+        ("a", "mode=echo", "switch:name=lan"),
+        ("b", ping(1_000_000, 4, "patience=500"), "switch:name=lan"),
+    )
+    machine.wait_for_requests(64, "b/net0")
+    before = machine.device("b/net0").spec
+    for option, cure in (("mtu=1400", "say mtu=1500"), ("mac=52:54:00:12:34:56", "say mac=")):
+        with pytest.raises(MachineFailure, match=f"the guest knows .*{cure}"):
+            machine.swap("b/net0", f"switch:name=lan,{option}")
+        assert machine.device("b/net0").spec == before
+        machine.wait_for_requests(64, "b/net0")
+    machine.swap("b/net0", "switch:name=lan,mtu=1500")
+    machine.wait_for_requests(64, "b/net0")
+    machine.wait_for_standby()
+    machine.fault("kill")
+    assert machine.wait_for("recovered").outage.warm
+    machine.wait_for_requests(64, "b/net0")
 
 
 def test_what_is_on_another_switch_is_not_heard(bed):

@@ -209,6 +209,18 @@ def test_a_disk_that_its_guest_could_not_follow_to_is_refused(start, image, when
     assert stream.refusal() == (grpc.StatusCode.FAILED_PRECONDITION, text)
 
 
+def test_a_card_that_its_guest_could_not_follow_to_is_refused_when_it_is_opened(start):
+    incarnation = start()
+    spec = "null:mac=52:54:00:12:34:56"
+    seen = incarnation.attach("net", spec, device="a").next().attached
+    stream = incarnation.stand_by("net", f"{spec},mtu=1400", device="b", seen=seen)
+    code, text = stream.refusal()
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "say mtu=1500" in text
+    again = incarnation.attach("net", spec, device="c", seen=seen).next().attached
+    assert again == seen
+
+
 def test_whether_its_guest_can_follow_is_asked_once_when_it_is_opened_and_once_when_it_begins(
     start, drivers
 ):

@@ -1,10 +1,13 @@
+import re
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.ethernet import MAX_FRAME
+from drivers.interface import DriverError
 from protos.io_pb2 import Request
 from service_os.models.net import (
     CONFIG,
@@ -16,6 +19,7 @@ from service_os.models.net import (
     RECEIVEQ,
     TRANSMITQ,
     NetModel,
+    refusal,
 )
 
 NOTHING = memoryview(b"")
@@ -88,6 +92,48 @@ def test_a_card_without_an_address_says_so_and_the_link_shows():
     model = NetModel(Cable(mac=None, link=False))
     assert not model.shape.features & F_MAC
     assert CONFIG.unpack(model.shape.config_space) == (bytes(6), 0, 1, 1500)
+
+
+OTHER = bytes.fromhex("525400654321")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ({}, {}, ""),
+        ({"mac": None}, {"mac": None}, ""),
+        ({"mtu": 9000}, {"mtu": 0}, ""),
+        ({}, {"link": False}, ""),
+        ({}, {"mac": OTHER}, "not by the address 52:54:00:65:43:21: say mac=52:54:00:12:34:56, or"),
+        ({}, {"mac": None}, "not by an address that it made up: say mac=52:54:00:12:34:56, or"),
+        ({"mac": None}, {}, "not by the address 52:54:00:12:34:56: leave mac out, or restart"),
+        (
+            {},
+            {"mtu": 1400},
+            "an MTU of 1500 bytes, not of 1400: say mtu=1500, or restart the guest",
+        ),
+        (
+            {},
+            {"mtu": 9000},
+            "an MTU of 1500 bytes, not of 9000: say mtu=1500, or restart the guest",
+        ),
+    ],
+)
+def test_a_guest_keeps_the_address_and_the_mtu_that_it_knows(before, after, why):
+    seen = NetModel(Cable(**before)).shape
+    said = refusal(seen, Cable(**after))
+    assert (why in said) if why else said == ""
+    if why:
+        with pytest.raises(DriverError, match=re.escape(said)):
+            NetModel(Cable(**after), seen)
+    else:
+        NetModel(Cable(**after), seen)
+
+
+def test_a_guest_that_knows_no_card_like_it_is_refused():
+    seen = NetModel(Cable()).shape
+    assert "virtio type 2, which is no network card" in refusal(replace(seen, device_id=2), Cable())
+    assert "another version" in refusal(replace(seen, config_space=b"short"), Cable())
 
 
 def test_frames_go_out_without_the_header():
