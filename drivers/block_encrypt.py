@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 HOLE = bytes(SECTOR)
+NEW = "new.key"
 KEYS = (64, 32)  # bytes: of AES-256 and AES-128, each two keys
 LONGEST = 1.0  # seconds that the largest request may spend here: zeros, at some 100 MB/s
 
@@ -119,29 +120,36 @@ def _cipher(path: Path) -> "Xts":
     try:
         return Xts(key)
     except ValueError as error:
-        raise DriverError(f"key {path}: {error}: {_make(path, len(key))}") from None
+        raise DriverError(f"key {path}: {error}: {_another(len(key))}") from None
 
 
 def _key(path: Path) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        raise DriverError(f"key {path} does not exist: {_make(path, KEYS[0])}") from None
+        raise DriverError(f"key {path} does not exist: {_make(KEYS[0], path)}") from None
     except OSError as error:
-        raise DriverError(f"key {path} cannot be opened: {error.strerror}") from None
+        raise DriverError(
+            f"key {path} cannot be opened: {error.strerror}; let this user read it"
+        ) from None
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            raise DriverError(f"key {path} is no file: {_make(path, KEYS[0])}")
+            raise DriverError(f"key {path} is no file: {_another(KEYS[0])}")
         if found.st_size not in KEYS:
             raise DriverError(
                 f"key {path} has {found.st_size} bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): "
-                f"{_make(path, KEYS[0])}"
+                f"{_another(KEYS[0])}"
             )
         return os.read(fd, found.st_size)
     finally:
         os.close(fd)
 
 
-def _make(path: Path, size: int) -> str:
+def _make(size: int, path: str | Path) -> str:
     return f"make one with 'head -c {size} /dev/urandom > {path}'"
+
+
+def _another(size: int) -> str:
+    """Beside what is there, which may be somebody's disk."""
+    return f"name the right one, or {_make(size, NEW)}"

@@ -147,12 +147,17 @@ def test_another_key_is_another_content(spec, tmp_path):
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (None, "does not exist: make one with 'head -c 64 /dev/urandom > "),
-        (b"", "has 0 bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): make one with 'head -c 64"),
+        (None, "does not exist: make one with 'head -c 64 /dev/urandom > {path}'"),
+        (
+            b"",
+            "has 0 bytes, not 64 (AES-256-XTS) or 32 (AES-128-XTS): name the right one, "
+            "or make one with 'head -c 64 /dev/urandom > new.key'",
+        ),
         (KEY + b"\n", "has 65 bytes, not 64"),
         (KEY[:48], "has 48 bytes, not 64"),
         (KEY[:32] * 2, "both halves of the key are the same"),
         ("fifo", "is no file"),
+        ("folder", "is no file"),
     ],
 )
 def test_a_key_of_no_use_is_refused(spec, keep, tmp_path, key, words):
@@ -160,13 +165,16 @@ def test_a_key_of_no_use_is_refused(spec, keep, tmp_path, key, words):
     path.unlink()
     if key == "fifo":
         os.mkfifo(path)
+    elif key == "folder":
+        path.mkdir()
     elif key is not None:
         path.write_bytes(key)
     with pytest.raises(DriverError) as refusal:
         make("block", spec, keep)
     assert f"key {path}" in str(refusal.value)
-    assert words in str(refusal.value)
+    assert words.format(path=path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert path.exists() == (f"> {path}" not in str(refusal.value))
 
 
 def test_only_who_opens_it_imports_the_cipher(spec):
