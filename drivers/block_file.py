@@ -158,7 +158,10 @@ def _size(path: Path, fd: int, unit: int) -> int:
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         raise DriverError(f"disk {path} is neither a file nor a block device: name one that is")
-    size = os.lseek(fd, 0, os.SEEK_END)
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+    except OSError:  # of /proc
+        raise DriverError(f"disk {path} has no size: name a file or block device") from None
     if size == 0:
         raise DriverError(f"disk {path} is empty: give it a size with 'truncate -s 64M {path}'")
     if size % unit:

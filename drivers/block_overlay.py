@@ -175,7 +175,12 @@ class OverlayBlock:
                 f"size {options.size} is less than the base of {options.path} has: "
                 f"say {below} or more"
             )
-        return Header(options.cluster, options.size or below, below, word)
+        new = Header(options.cluster, options.size or below, below, word)
+        if new.problem:
+            raise DriverError(
+                f"top {options.path}: {new.problem}: make the disk smaller, or them larger"
+            )
+        return new
 
     def _runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
         """Start, end, and whether it is in the top, of parts that are all in it or all not."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from drivers.interface import DriverError
-from drivers.options import nearest, seconds
+from drivers.options import TooLargeError, nearest, seconds
 
 SECTOR = 512
 KINDS = ("read", "write", "flush", "discard", "zeroes")
@@ -104,6 +104,8 @@ def _torn(fault: Fault, text: str) -> Fault:
 def _delay(fault: Fault, text: str) -> Fault:
     try:
         return replace(fault, delay=fault.delay + seconds(text))
+    except TooLargeError as error:
+        raise ValueError(f"{text!r} is too long: {error}") from None
     except ValueError:
         raise ValueError(f"{text!r} is not a time: {_EXAMPLES['delay']}") from None
 

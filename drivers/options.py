@@ -28,7 +28,16 @@ _SIZE = re.compile(r"(\d+)([KMGTkmgt]?)(?:i?[Bb])?")
 _SHIFT = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m)")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+# The most that the calls of the host take: whole sectors of a file, milliseconds of a poll. And of
+# a shift, what leaves a clock with a date.
+_LARGEST = (1 << 63) - 512
+_LONGEST = 1e6
+_FARTHEST = 1e10
 _TRUTH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+
+
+class TooLargeError(ValueError):
+    """A number that is one, and larger than any that is of use; its text says what the most is."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -72,7 +81,8 @@ def _value(kind: Any, text: str | None, what: str, adopt: Callable[[str], Child]
     if kind is bool:
         return True if text is None else _truth(text, what)
     if not text:
-        raise SpecError(f"{what} needs a value")
+        example = _EXAMPLES.get(kind)
+        raise SpecError(f"{what} needs a value" + (f": {example}" if example else ""))
     if kind is Child:
         return adopt(text)
     if get_origin(kind) is tuple:
@@ -83,6 +93,8 @@ def _value(kind: Any, text: str | None, what: str, adopt: Callable[[str], Child]
         return text
     try:
         return _READERS[kind](text)
+    except TooLargeError as error:
+        raise SpecError(f"{what} cannot be {text!r}: {error}") from None
     except ValueError:
         raise SpecError(f"{what} must be {_EXAMPLES[kind]}, not {text!r}") from None
 
@@ -103,19 +115,32 @@ def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    return int(match[1]) << _SHIFT[match[2].upper()]
+    size = int(match[1]) << _SHIFT[match[2].upper()]
+    if size > _LARGEST:
+        raise TooLargeError(f"the largest size is {_LARGEST}")
+    return size
 
 
 def seconds(text: str) -> float:
-    """Of a time such as 5ms; ValueError if it is none."""
+    """Of a time such as 5ms; ValueError if it is none, or longer than anybody waits."""
+    time = _seconds(text)
+    if time > _LONGEST:
+        raise TooLargeError(f"the longest time is {_LONGEST:.0f}s")
+    return time
+
+
+def _shift(text: str) -> float:
+    time = _seconds(text.removeprefix("-"))
+    if time > _FARTHEST:
+        raise TooLargeError(f"the farthest shift is {_FARTHEST:.0f}s, forwards or backwards")
+    return -time if text.startswith("-") else time
+
+
+def _seconds(text: str) -> float:
     match = _SECONDS.fullmatch(text)
     if match is None:
         raise ValueError(text)
     return float(match[1]) * _UNITS[match[2]]
-
-
-def _shift(text: str) -> float:
-    return -seconds(text[1:]) if text.startswith("-") else seconds(text)
 
 
 _EXAMPLES = {

@@ -24,6 +24,7 @@ MAGIC = b"SVOVRLAY"
 VERSION = 1
 PAGE = 4096
 SMALLEST, LARGEST = 4096, 1 << 21  # bytes of a cluster
+MOST = 1 << 28  # clusters of a new file
 _FIXED = struct.Struct(
     "<8sIIQQH"
 )  # magic, version, cluster, size, size of the base, length of word
@@ -47,6 +48,15 @@ class Header:
     def clusters(self) -> int:
         """How many there are, the last perhaps cut off."""
         return -(-self.size // self.cluster)
+
+    @property
+    def problem(self) -> str:
+        """Why no new file can be of these sizes; "" if one can. Whoever serves it has maps in
+        memory, of a byte for each cluster.
+        """
+        if self.clusters <= MOST:
+            return ""
+        return f"a disk of {self.size} bytes has more than {MOST} clusters of {self.cluster}"
 
     @property
     def map_size(self) -> int:

@@ -125,10 +125,12 @@ def make(path: Path, header: Header) -> None:
             os.close(fd)
         unfinished.rename(path)
         sync_folder(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink()
-        raise _cannot("made", path, error) from None
+        if isinstance(error, OSError):
+            raise _cannot("made", path, error) from None
+        raise
 
 
 def sync_folder(path: Path) -> None:

@@ -214,6 +214,11 @@ def test_a_readonly_directory_and_a_character_device_are_refused(tmp_path):
             opened(path, readonly=True)
 
 
+def test_a_file_without_a_size_is_refused():
+    with pytest.raises(DriverError, match="disk /proc/self/mem has no size: name a file"):
+        opened("/proc/self/mem")
+
+
 @pytest.mark.parametrize("readonly", [False, True])
 def test_a_fifo_is_refused_at_once(tmp_path, readonly):
     os.mkfifo(tmp_path / "fifo")

@@ -4,8 +4,9 @@ import pytest
 
 from drivers import holes
 from drivers.block_memory import MemoryBlock
-from drivers.interface import Claim, DriverError, Keep
+from drivers.interface import Claim, DriverError, Keep, SpecError
 from drivers.options import Size
+from drivers.registry import check
 
 
 def options(path, size=4096, name=""):
@@ -55,6 +56,12 @@ def test_no_place_to_keep_it_is_said():
 def test_a_size_that_no_file_can_have_is_said(tmp_path):
     with pytest.raises(DriverError, match="make it smaller"):
         opened(tmp_path / "keep", size=1 << 62)
+
+
+@pytest.mark.parametrize("kind", ["memory", "null"])
+def test_a_size_that_no_number_of_the_host_holds_is_refused(kind):
+    with pytest.raises(SpecError, match="'9999999T': the largest size is"):
+        check("block", f"{kind}:size=9999999T")
 
 
 def test_sizes_that_no_disk_has_are_refused(tmp_path):

@@ -452,6 +452,13 @@ def test_a_base_that_may_be_written_to_is_refused(folder):
         make("block", spec(folder).replace(",readonly", ""), Keep(folder / "keep"))
 
 
+@pytest.mark.parametrize("more", ["size=17T", "size=8388607T,cluster=2M"])
+def test_a_disk_of_too_many_clusters_is_refused_and_nothing_made(folder, more):
+    with pytest.raises(DriverError, match=r"top .* clusters of .*: make the disk"):
+        opened(folder, more)
+    assert sorted(path.name for path in folder.iterdir()) == ["a.img"]
+
+
 def test_a_size_below_that_of_the_base_is_refused(folder):
     with pytest.raises(DriverError, match=f"size 512 is less than the base .*: say {SIZE} or more"):
         opened(folder, "size=512")

@@ -31,6 +31,7 @@ def test_a_script():
         ("write 1 error 5", "'error' has 1 values: write it like 'read 5 error'"),
         ("write 1 delay", "'delay' has 0 values: write it like 'read 5 delay 20ms'"),
         ("write 1 delay 5", "'5' is not a time: write it like 'read 5 delay 20ms'"),
+        ("write 1 delay 9999999s", "'9999999s' is too long: the longest time is 1000000s"),
         ("write 1 torn 100", "'100' is not a multiple of 512: write it like 'write 7 torn 512'"),
         ("read 1 torn 512", "a read cannot be torn: only writes are"),
     ],

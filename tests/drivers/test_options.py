@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from drivers.interface import Child, Keep, SpecError
-from drivers.options import Seconds, Size, fill
+from drivers.options import Seconds, Shift, Size, fill
 
 KEEP = Keep(Path("/run/keep"))
 
@@ -23,6 +23,7 @@ class Everything:
     readonly: bool = False
     share: float = 0.5
     pause: Seconds = Seconds(0)
+    shift: Shift = Shift(0)
     mode: Literal["fast", "safe"] = "safe"
     most: int | None = None
     child: Child | None = None
@@ -72,6 +73,9 @@ def test_what_is_left_out_has_its_default_and_keep_comes_from_the_service_os():
         ("pause", "5ms", 0.005),
         ("pause", "1.5s", 1.5),
         ("pause", "2m", 120.0),
+        ("size", "9223372036854775296", (1 << 63) - 512),
+        ("pause", "1000000s", 1e6),
+        ("shift", "-10000000000s", -1e10),
         ("mode", "fast", "fast"),
         ("most", "7", 7),
         ("readonly", None, True),
@@ -95,6 +99,17 @@ def test_texts_become_values(name, text, value):
         ({"size": "64Q"}, "option 'size' must be a size such as 64M, not '64Q'"),
         ({"size": "-1"}, "option 'size' must be a size"),
         ({"readonly": "perhaps"}, "option 'readonly' must be on or off"),
+        ({"size": "8388608T"}, "option 'size' cannot be '8388608T': the largest size is 92233720"),
+        ({"size": "9" * 400}, "the largest size is 9223372036854775296"),
+        (
+            {"pause": "1000001s"},
+            "option 'pause' cannot be '1000001s': the longest time is 1000000s",
+        ),
+        ({"pause": "9" * 400 + "s"}, "the longest time is 1000000s"),
+        ({"shift": "-10000000001s"}, "the farthest shift is 10000000000s, forwards or backwards"),
+        ({"shift": "9" * 20 + "s"}, "the farthest shift is"),
+        ({"shift": "--1s"}, "must be a time such as 5ms or -3600s"),
+        ({"count": None}, "option 'count' needs a value: a whole number"),
         ({"label": None}, "option 'label' needs a value"),
         ({"label": ""}, "option 'label' needs a value"),
         ({"count": "1001"}, "driver 'x': count 1001 is above 1000"),
