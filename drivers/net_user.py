@@ -9,12 +9,21 @@ it end then as well; guests open new ones.
 The guest gets the address of the host's by DHCP. `tcp` and `udp` are ports of the host that lead
 to the guest's, as passt's options -t and -u have them (`8080:80`; a comma needs quotes). The
 loopback of the host is out of reach, unless `loopback`: then the gateway's address leads there.
+
+A port that somebody else has is found when passt starts, and it ends then. So `begin` asks it for
+an address, as a guest does, and waits for an answer or for its end.
 """
 
+import contextlib
+import ipaddress
+import os
+import re
+import select
 import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +34,12 @@ from drivers.reading import Reader
 LENGTH = struct.Struct(">I")
 CHUNK = 1 << 18  # bytes read at once
 END_SECONDS = 5.0
+ANSWER_MS = 1000  # longer it is not waited for: without IPv4 on the host it says nothing
+ARP = 0x0806
+MADE_UP = bytes.fromhex("020000000001")  # who asks for a guest that has no address yet
+# ARP (RFC 826, RFC 5227): who has 192.0.2.1? From nobody, so that nobody is remembered.
+_QUESTION = struct.Struct("!6s6sHHHBBH6s4s6s4s")
+_PORTS = re.compile(r"(~?)(\d+)(?:-(\d+))?(?::(\d+)(?:-(\d+))?)?", re.ASCII)
 INSTALL = "install passt (Debian: apt-get install passt)"
 
 
@@ -38,6 +53,16 @@ class UserNet:
         tcp: str = "none"
         udp: str = "none"
         loopback: bool = False
+
+        def __post_init__(self) -> None:
+            NetOptions.__post_init__(self)
+            for name in ("tcp", "udp"):
+                ports = getattr(self, name)
+                if not _forwards(ports):
+                    raise ValueError(
+                        f"{name} {ports!r} is no list of ports: write it like 8080, 8080:80, "
+                        "8000-8010, 127.0.0.1/8080:80, or none"
+                    )
 
     def __init__(self, options: Options) -> None:
         self.mac = options.address
@@ -54,12 +79,16 @@ class UserNet:
         self._passt: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._reader: Reader | None = None
+        self._listener: Reader | None = None  # to what passt says
+        self._words = -1
         self._unsent = b""  # the rest of what passt had no room for: frames are sent whole
         self._unread = b""
 
     def begin(self) -> None:
         """See Beginning: passt is started."""
         ours, theirs = socket.socketpair()
+        # Nonblocking for passt too: it goes on though nobody reads what it says.
+        self._words, words = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         with theirs:
             self._socket = ours
             try:
@@ -67,12 +96,17 @@ class UserNet:
                     [*self._command, "--fd", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    stderr=words,
                     pass_fds=(theirs.fileno(),),
                 )
             except OSError as error:
                 text = f"{self._command[0]} cannot be started: {error.strerror}"
                 raise DriverError(f"{text}; {INSTALL}") from None
+            finally:
+                os.close(words)
         ours.setblocking(False)
+        self._await_answer(ours)
+        self._listener = Reader(self._words, "passt's words", self._pass_on)
 
     def send(self, frames: Sequence[memoryview]) -> None:
         """See NetDriver. What passt has no room for is lost."""
@@ -110,8 +144,11 @@ class UserNet:
 
     def close(self) -> None:
         """See Driver."""
-        if self._reader is not None:
-            self._reader.close()
+        for reader in (self._reader, self._listener):
+            if reader is not None:
+                reader.close()
+        if self._words >= 0:
+            os.close(self._words)
         if self._socket is not None:
             self._socket.close()
         if self._passt is not None:
@@ -121,6 +158,46 @@ class UserNet:
             except subprocess.TimeoutExpired:
                 self._passt.kill()
                 self._passt.wait()
+
+    def _await_answer(self, channel: socket.socket) -> None:
+        """Until passt has answered, or DriverError if it ends. The guest gets no answer."""
+        question = _question(self.mac or MADE_UP)
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        answer = b""
+        try:
+            channel.send(LENGTH.pack(len(question)) + question)
+            while (left := LENGTH.size + len(question) - len(answer)) and poll.poll(ANSWER_MS):
+                answer += (part := channel.recv(left))
+                if not part:
+                    raise ConnectionResetError
+        except OSError:
+            raise DriverError(f"passt has ended at once: {self._last_words()}") from None
+        if answer[LENGTH.size + 12 :][:2] != ARP.to_bytes(2):
+            self._unread = answer
+
+    def _last_words(self) -> str:
+        assert self._passt is not None
+        try:
+            self._passt.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it has closed its socket"
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self._words, CHUNK)
+        lines = said.decode(errors="replace").split("\n")
+        last = [line.strip() for line in lines if line.strip()]
+        return last[-1] if last else f"status {self._passt.returncode}"
+
+    def _pass_on(self) -> bool:
+        """What passt says is for the operator."""
+        try:
+            said = os.read(self._words, CHUNK)
+        except BlockingIOError:
+            return True
+        sys.stderr.write(said.decode(errors="replace"))
+        sys.stderr.flush()
+        return bool(said)
 
     def _flush(self) -> bool:
         """Whether all is sent."""
@@ -151,3 +228,33 @@ class UserNet:
             at += length
         self._unread = data[at:]
         return frames
+
+
+def _question(asker: bytes) -> bytes:
+    everybody, nobody = b"\xff" * 6, bytes(4)
+    fixed = ARP, 1, 0x0800, 6, 4, 1  # Ethernet, IPv4, lengths of their addresses, request
+    return _QUESTION.pack(everybody, asker, *fixed, asker, nobody, bytes(6), bytes((192, 0, 2, 1)))
+
+
+def _forwards(ports: str) -> bool:
+    """Whether passt would understand that, as far as can be told without it."""
+    if ports in ("none", "all"):
+        return True
+    where, slash, rest = ports.rpartition("/")
+    if slash:
+        try:
+            ipaddress.ip_address(where.partition("%")[0].strip("[]"))
+        except ValueError:
+            return False
+    return all(_is_range(part) for part in rest.split(","))
+
+
+def _is_range(part: str) -> bool:
+    found = _PORTS.fullmatch(part)
+    if found is None:
+        return False
+    left_out, first, last, to_first, to_last = found.groups()
+    numbers = [int(number[:6]) for number in (first, last, to_first, to_last) if number]
+    if not all(0 < number < 1 << 16 for number in numbers) or (left_out and to_first):
+        return False
+    return int(first) <= int(last or first) and int(to_first or 0) <= int(to_last or to_first or 0)

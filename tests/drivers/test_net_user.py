@@ -1,9 +1,11 @@
 """Against the real passt, and against programs that end or babble in its place."""
 
 import os
+import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.interface import DriverError, Keep, MediumError
-from drivers.registry import make
+from drivers.interface import DriverError, Keep, MediumError, SpecError
+from drivers.registry import check, make
 
 KEEP = Keep(Path("/nonexistent"))
 PATIENCE = 30.0
@@ -63,6 +65,80 @@ def test_without_passt_the_cure_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DriverError, match="Debian: apt-get install passt"):
         make("net", "user", KEEP)
+
+
+@pytest.mark.parametrize(
+    "ports",
+    [
+        "abc",
+        "99999",
+        "0",
+        "22:",
+        ":22",
+        "5-3",
+        "22,",
+        "22:70000",
+        "~22:23",
+        "auto",
+        "lan/22",
+        "1" * 99,
+    ],
+)
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_ports_that_are_none_are_refused(kind, ports):
+    with pytest.raises(SpecError, match=re.escape(f"{kind} {ports!r} is no list of ports: write")):
+        check("net", f'user:{kind}="{ports}"')
+
+
+@pytest.mark.parametrize(
+    "ports",
+    [
+        "none",
+        "all",
+        "22",
+        "22:23",
+        "22,25",
+        "22-80:32-90",
+        "127.0.0.1/22",
+        "127.0.0.1%lo/20-30,~25",
+    ],
+)
+def test_what_passt_understands_is_let_through(ports):
+    check("net", f'user:tcp="{ports}"')
+
+
+def test_one_that_ends_at_once_is_told_with_its_last_words(instead):
+    instead("print('a word', file=sys.stderr); sys.exit('no room: go')")
+    driver = make("net", "user", KEEP)
+    with pytest.raises(DriverError, match=r"passt has ended at once: no room: go$"):
+        driver.begin()
+    driver.close()
+
+
+def test_a_port_that_somebody_has_is_told():
+    if shutil.which("passt") is None:
+        pytest.skip("no passt: apt-get install passt")
+    family, both = socket.AF_INET6, socket.has_dualstack_ipv6()
+    if not both:
+        pytest.skip("no IPv6, and passt takes what it gets")
+    with socket.create_server(("::", 0), family=family, dualstack_ipv6=both) as taken:
+        port = taken.getsockname()[1]
+        driver = make("net", f"user:tcp={port}", KEEP)
+        with pytest.raises(DriverError, match="passt has ended at once: ") as raised:
+            driver.begin()
+        assert str(port) in str(raised.value)
+        driver.close()
+
+
+def test_what_it_says_later_is_passed_on(instead, capfd):
+    instead("peer.sendall(peer.recv(64)); peer.recv(1); print('a word', file=sys.stderr)")
+    driver = make("net", "user", KEEP)
+    outside = Outside(driver)
+    driver.send([memoryview(bytes(60))])
+    outside.wait(lambda: outside.changes)
+    driver._listener._thread.join()
+    assert "a word" in capfd.readouterr().err
+    driver.close()
 
 
 @pytest.fixture
