@@ -36,7 +36,11 @@ class ThrottleBlock(Filter):
         burst: Seconds = Seconds(0.1)  # of full speed after a pause
 
         def __post_init__(self) -> None:
-            if self.iops <= 0 and self.bps <= 0:
+            if self.iops < 0:
+                raise ValueError(
+                    f"iops {self.iops} is not positive: give iops=500, or leave it out"
+                )
+            if not self.iops and not self.bps:
                 raise ValueError("no limit: give iops=500, bps=10M, or both")
 
     def __init__(self, options: Options) -> None:

@@ -71,6 +71,24 @@ def fill(
         raise SpecError(f"{who}: {error}") from None
 
 
+def written(kind: Any, value: Any) -> str:
+    """What TOML should have for an option of this type; "" if `value` is of a type that it may have
+    there. Numbers may stand for texts, and not for paths; all may be strings, as in a spec.
+    """
+    kind = _without_none(kind)
+    if isinstance(value, str):
+        return ""
+    if kind is Child:
+        return "" if isinstance(value, Mapping) else "a driver: its spec, or a table"
+    if get_origin(kind) is tuple:
+        return "" if isinstance(value, Mapping | list) else "a list of drivers"
+    if kind is bool:
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(value, int | float) and not isinstance(value, bool) and kind is not Path:
+        return ""
+    return _EXAMPLES.get(kind, "a string")
+
+
 def _required(field: "dataclasses.Field[Any]") -> bool:
     missing = dataclasses.MISSING
     return field.default is missing and field.default_factory is missing

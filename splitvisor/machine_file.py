@@ -66,11 +66,11 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from drivers import registry, spec
 from drivers.interface import DriverError
-from drivers.options import nearest
+from drivers.options import nearest, written
 from drivers.rooting import rooted
 from policies.parameters import VcpuParameters
 from splitvisor import machine as m
@@ -291,16 +291,10 @@ class _Reader:
             inline = self.typed(f"{key}.inline", options.pop("inline", inline), bool)
             if "outage" in options:
                 outage = self.outage(f"{key}.outage", options.pop("outage"))
-            if "driver" not in options:
-                drivers = ", ".join(registry.names(model.driver_kind))
-                self.fail(f"{key}.driver", f"name the driver: {drivers}")
-            driver = self.typed(f"{key}.driver", options.pop("driver"), str)
-            texts = {option: self.option(f"{key}.{option}", v) for option, v in options.items()}
-            wanted = spec.Spec(driver, texts)
+            wanted = self.wanted(key, model.driver_kind, options)
         if service not in self.services:
-            self.fail(
-                f"{key}.service", f"no service OS {service!r}{nearest(service, self.services)}"
-            )
+            known = nearest(service, self.services)
+            self.fail(f"{key}.service", f"no service OS {service!r}{known}")
         with self.at(key):
             text = rooted(model.driver_kind, str(wanted), self.root)
             if model is m.Model.FOLDER:
@@ -312,27 +306,32 @@ class _Reader:
         with self.at(key):
             return parse_outage(self.typed(key, value, str))
 
-    def option(self, key: str, value: Any) -> str | None:
+    def wanted(self, key: str, kind: str, table: Mapping[str, Any]) -> spec.Spec:
+        """A driver of this kind with options, each of a type that it may have."""
+        values = dict(table)
+        if "driver" not in values:
+            self.fail(f"{key}.driver", f"name the driver: {', '.join(registry.names(kind))}")
+        driver = self.typed(f"{key}.driver", values.pop("driver"), str)
+        with self.at(key):
+            types = get_type_hints(registry.find(kind, driver).Options)
+        for name in types.keys() & values.keys():
+            if problem := written(types[name], values[name]):
+                self.fail(f"{key}.{name}", f"give {problem}")
+        texts = {name: self.option(f"{key}.{name}", kind, v) for name, v in values.items()}
+        return spec.Spec(driver, texts)
+
+    def option(self, key: str, kind: str, value: Any) -> str | None:
         """A driver's option as a spec has it: true is the name alone."""
         if isinstance(value, bool):
             return None if value else "off"
         if isinstance(value, str | int | float):
             return str(value)
         if isinstance(value, Mapping):
-            return self.nested(key, value)
+            return str(self.wanted(key, kind, value))
         if isinstance(value, list) and value:
-            each = [self.option(f"{key}[{i}]", one) for i, one in enumerate(value)]
+            each = [self.option(f"{key}[{i}]", kind, one) for i, one in enumerate(value)]
             return ",".join(f"({one})" for one in each)
         return self.fail(key, "give a string, a number, true or false, a table, or a list of these")
-
-    def nested(self, key: str, table: Mapping[str, Any]) -> str:
-        """A driver that another one stands on, as a spec."""
-        if "driver" not in table:
-            self.fail(f"{key}.driver", "name the driver")
-        driver = self.typed(f"{key}.driver", table["driver"], str)
-        rest = {name: value for name, value in table.items() if name != "driver"}
-        options = {name: self.option(f"{key}.{name}", value) for name, value in rest.items()}
-        return str(spec.Spec(driver, options))
 
     def file(self, key: str, value: Any) -> Path:
         return self.root / self.typed(key, value, str)

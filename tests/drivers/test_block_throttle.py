@@ -22,6 +22,8 @@ def test_requests_wait_for_their_turn(tmp_path, limit):
 
 
 def test_a_throttle_without_a_limit_is_refused():
+    with pytest.raises(SpecError, match="iops -1 is not positive: give iops=500, or leave it out"):
+        check("block", "throttle:iops=-1,bps=1M,child=(null:size=1M)")
     with pytest.raises(SpecError, match="no limit: give iops=500, bps=10M, or both"):
         check("block", "throttle:child=(memory:size=1M)")
 

@@ -450,7 +450,15 @@ def test_a_stack_of_drivers_is_a_table_in_a_table():
         ("{ path = 'a.img' }", "guests.web.disks[0].child.driver: name the driver"),
         ("{ driver = 'fiel', path = 'a' }", "no block driver 'fiel', did you mean 'file'?"),
         ("{ driver = 'file', pth = 'a' }", "has no option 'pth', did you mean 'path'?"),
-        ("[]", "guests.web.disks[0].child: give a string"),
+        ("[]", "guests.web.disks[0].child: give a driver: its spec, or a table"),
+        ("['null:size=1M']", "guests.web.disks[0].child: give a driver"),
+        ("5", "guests.web.disks[0].child: give a driver"),
+        ("{ driver = 'file', path = 5 }", "guests.web.disks[0].child.path: give a string"),
+        ("{ driver = 'file', path = ['a'] }", "guests.web.disks[0].child.path: give a string"),
+        ("{ driver = 'file', path = true }", "guests.web.disks[0].child.path: give a string"),
+        ("{ driver = 'file', path = 'a', readonly = 1 }", "child.readonly: give true or false"),
+        ("{ driver = 'null', size = true }", "child.size: give a size such as 64M"),
+        ("{ driver = 'mirror', state = 's', children = true }", "give a list of drivers"),
     ],
 )
 def test_what_is_wrong_in_a_stack_is_told_with_its_place(child, problem):
@@ -458,6 +466,12 @@ def test_what_is_wrong_in_a_stack_is_told_with_its_place(child, problem):
     with pytest.raises(UserError) as raised:
         read_web(text)
     assert problem in str(raised.value)
+
+
+def test_a_number_that_is_true_is_told_what_it_should_be():
+    text = "[[guests.web.disks]]\ndriver = 'throttle'\niops = true\nchild = 'null:size=1M'\n"
+    with pytest.raises(UserError, match=r"guests\.web\.disks\[0\]\.iops: give a whole number$"):
+        read_web(text)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), values))
