@@ -112,6 +112,9 @@ class Connection:
                 "it does not answer: is it stuck, or does it let in one client at a time "
                 "(qemu-nbd needs --shared=0)?"
             ) from None
+        except ConnectionError as error:
+            whether = "is it an NBD server, and does it have this export?"
+            raise LostError(f"{_why(error)}: {whether}") from None
         except (OSError, ProtocolError, RefusedError) as error:
             raise LostError(_why(error)) from None
 
@@ -172,6 +175,8 @@ def _why_not(address: Address, error: OSError) -> str:
     start = f"start it, for example with 'qemu-nbd --persistent --shared=0 {where} IMAGE'"
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return f"nobody listens there: {start}"
+    if isinstance(error, socket.gaierror):
+        return f"there is no host of that name ({error.strerror}): correct it, or give its address"
     if isinstance(error, PermissionError):
         return "its socket may not be opened: change its permissions"
     return f"it cannot be reached: {_why(error)}"

@@ -8,6 +8,7 @@ record: what is there already when a standby is opened, it has looked through by
 
 import contextlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,10 @@ class PcapNet(NetFilter):
                 "name a file in a directory that exists and may be written"
             ) from None
         try:
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                raise DriverError(
+                    f"capture {self._path} is no file: name one, which is made if it does not exist"
+                )
             self._begun = False
             self._end = self._look(0)
             super().__init__(options)

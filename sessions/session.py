@@ -143,7 +143,14 @@ class Session:
         if self.problem or not in_time:
             self.close()
         if not in_time:
-            self.problem = PeerFault(f"no answer to {said} within {ATTACH_TIMEOUT_S:g} s")
+            driver, doing = (
+                self.dialogue.spec.partition(":")[0],
+                {"Attach": "open"}.get(said, "begin"),
+            )
+            self.problem = PeerFault(
+                f"no answer to {said} within {ATTACH_TIMEOUT_S:g} s: "
+                f"driver {driver!r} does not {doing}; find what it waits for, or give another"
+            )
         return self.problem
 
     def _grant(self) -> None:

@@ -303,6 +303,14 @@ def test_what_was_written_survives_sigkill(path, image, after):
                 assert found == number.to_bytes(8, "little") * 512
 
 
+def test_a_host_that_is_none_is_said_with_the_cure(tmp_path):
+    where = (
+        r"NBD server nowhere.invalid:10809: there is no host of that name .*: correct it, or give"
+    )
+    with pytest.raises(DriverError, match=where):
+        make("block", "nbd:host=nowhere.invalid", Keep(tmp_path / "k"))
+
+
 def test_nobody_there_is_said_with_the_cure(path):
     with pytest.raises(DriverError) as error:
         opened(path)

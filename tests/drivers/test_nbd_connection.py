@@ -79,7 +79,7 @@ FINE = bytes.fromhex("67446698 00000000") + b"{cookie}"
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        (b"", "it closed the connection"),
+        (b"", r"closed the connection: is it an NBD server, and does it have this export\?$"),
         (HELLO[:10], "it closed the connection"),
         (HELLO + EXPORT, "it closed the connection"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "it does not speak NBD"),

@@ -116,6 +116,15 @@ def test_a_file_that_cannot_be_made_is_named(tmp_path):
         opened(tmp_path / "nowhere" / "net.pcap")
 
 
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_what_is_no_file_is_refused_with_the_cure(tmp_path, kind):
+    path = Path("/dev/full")
+    if kind == "fifo":
+        os.mkfifo(path := tmp_path / "fifo")
+    with pytest.raises(DriverError, match=f"capture {path} is no file: name one, which is made"):
+        opened(path)
+
+
 WRITER = """
 import os, sys
 from pathlib import Path

@@ -97,7 +97,11 @@ def test_a_refusal_is_passed_on_in_its_own_words(rig):
 @pytest.mark.parametrize(("said", "opens"), [("Attach", False), ("Begin", True)])
 def test_a_service_os_that_does_not_answer_has_failed(rig, monkeypatch, said, opens):
     monkeypatch.setattr(session, "ATTACH_TIMEOUT_S", 0.05)
-    assert rig.open(False, opens=opens) == f"no answer to {said} within 0.05 s"
+    driver = rig.device.config.spec.partition(":")[0]
+    assert rig.open(False, opens=opens) == (
+        f"no answer to {said} within 0.05 s: driver {driver!r} does not "
+        f"{'begin' if opens else 'open'}; find what it waits for, or give another"
+    )
     monkeypatch.undo()
     rig.attach()
 
