@@ -134,7 +134,11 @@ class AsyncDisk(Disk):
 @breaks("block", "a_write_may_be_cut_off_anywhere")
 class AsyncClears(AsyncDisk):
     async def write(self, offset, data):
+        import trio
+
         await self._write(offset, memoryview(bytes(len(data))))
+        for _ in range(50):  # most of the steps at which it may be cut off
+            await trio.lowlevel.checkpoint()
         await self._write(offset, data)
 
 
