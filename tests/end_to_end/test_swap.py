@@ -124,7 +124,12 @@ def test_what_cannot_be_leaves_the_old_driver(bed, machine, image):
 
 
 def test_a_console_goes_to_and_fro(bed, machine):
-    for spec in ("unix:path=console.sock", f"pty:link={bed.folder}/tty", "null", "unix:path=console.sock"):
+    for spec in (
+        "unix:path=console.sock",
+        f"pty:link={bed.folder}/tty",
+        "null",
+        "unix:path=console.sock",
+    ):
         machine.swap("hvc0", spec)
         goes_on(machine)
         assert machine.device("hvc0").spec == absolute(spec, bed)
