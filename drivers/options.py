@@ -71,11 +71,31 @@ def fill(
         raise SpecError(f"{who}: {error}") from None
 
 
+def understood(kind: Any) -> bool:
+    """Whether an option may be of this type."""
+    arms = [arm for arm in get_args(kind) if arm is not NoneType]
+    if NoneType in get_args(kind) and len(arms) > 1:
+        return False
+    kind = without_none(kind)
+    if get_origin(kind) is Literal:
+        return all(isinstance(word, str) for word in get_args(kind))
+    try:
+        return kind in (bool, Child, tuple[Child, ...]) or kind in _READERS
+    except TypeError:  # not hashable
+        return False
+
+
+def without_none(kind: Any) -> Any:
+    """T of `T | None`."""
+    rest = [arm for arm in get_args(kind) if arm is not NoneType]
+    return rest[0] if NoneType in get_args(kind) else kind
+
+
 def written(kind: Any, value: Any) -> str:
     """What TOML should have for an option of this type; "" if `value` is of a type that it may have
     there. Numbers may stand for texts, and not for paths; all may be strings, as in a spec.
     """
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if isinstance(value, str):
         return ""
     if kind is Child:
@@ -95,7 +115,7 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
 
 
 def _value(kind: Any, text: str | None, what: str, adopt: Callable[[str], Child]) -> Any:
-    kind = _without_none(kind)
+    kind = without_none(kind)
     if kind is bool:
         return True if text is None else _truth(text, what)
     if not text:
@@ -115,12 +135,6 @@ def _value(kind: Any, text: str | None, what: str, adopt: Callable[[str], Child]
         raise SpecError(f"{what} cannot be {text!r}: {error}") from None
     except ValueError:
         raise SpecError(f"{what} must be {_EXAMPLES[kind]}, not {text!r}") from None
-
-
-def _without_none(kind: Any) -> Any:
-    """T of `T | None`."""
-    rest = [arm for arm in get_args(kind) if arm is not NoneType]
-    return rest[0] if NoneType in get_args(kind) else kind
 
 
 def _truth(text: str, what: str) -> bool:

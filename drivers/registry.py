@@ -10,6 +10,7 @@ from typing import Any
 
 from drivers.installed import entry_points, load
 from drivers.interface import Child, Claim, DriverError, Keep, SpecError
+from drivers.malformed import problem_of
 from drivers.options import fill, nearest
 from drivers.spec import parse
 
@@ -26,15 +27,19 @@ def names(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str) -> type[Any]:
-    """The driver's class; SpecError with the nearest match if there is none."""
+    """The driver's class; SpecError with the nearest match if there is none, another DriverError
+    for what cannot be loaded or is no driver.
+    """
     found = _found(kind)
     if name not in found:
         raise SpecError(f"no {kind} driver {name!r}{nearest(name, found)}")
+    what = f"{kind} driver {name!r} ({found[name]})"
     try:
         loaded: type[Any] = load(found[name])
     except BaseException as error:  # also one that wants to end the process
-        what = f"{kind} driver {name!r} ({found[name]})"
         raise DriverError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from None
+    if problem := problem_of(loaded):
+        raise DriverError(f"{what} is no driver: {problem}")
     return loaded
 
 

@@ -36,7 +36,7 @@ _UNITS = ((60.0, "m"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`problem` says why a driver cannot be loaded, and then nothing else is known of it."""
+    """`problem` says why a driver cannot be used, and then nothing is said of what it is."""
 
     kind: str
     name: str
@@ -71,6 +71,9 @@ def installed(kind: str | None = None) -> list[Facts]:
 def facts(kind: str, name: str) -> Facts:
     """Of one driver that there is."""
     package, version = _origin(kind, name)
+    if kind not in KINDS:
+        problem = f"no device is of kind {kind!r}{nearest(kind, KINDS)}"
+        return Facts(kind, name, package, version, "", problem)
     try:
         driver = registry.find(kind, name)
     except DriverError as error:

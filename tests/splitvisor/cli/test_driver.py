@@ -42,24 +42,89 @@ def test_ls_has_each_driver_with_its_package(splitvisor):
     assert "did you mean 'block'?" in splitvisor("driver", "ls", "--kind", "blok")[2]
 
 
-def test_ls_tells_of_a_driver_that_ends_the_process_and_lists_the_others(
-    splitvisor, tmp_path, monkeypatch
-):
-    (tmp_path / "quitter.py").write_text("raise SystemExit('no license')\n")
-    (tmp_path / "quitter-1.dist-info").mkdir()
-    (tmp_path / "quitter-1.dist-info" / "METADATA").write_text("Name: quitter\nVersion: 1\n")
-    (tmp_path / "quitter-1.dist-info" / "entry_points.txt").write_text(
-        "[splitvisor.drivers]\nclock.quitter = quitter:Clock\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Have these drivers, as pip would leave them, all of one module with this text."""
+    site = tmp_path / "site"
+    info = site / "mistaken-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: mistaken\nVersion: 1\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "mistaken", raising=False)
+
+    def installed(text, *names):
+        (site / "mistaken.py").write_text(text)
+        lines = [f"{name} = mistaken:{name.partition('.')[2]}\n" for name in names]
+        (info / "entry_points.txt").write_text("[splitvisor.drivers]\n" + "".join(lines))
+        sys.path_importer_cache.pop(str(site), None)
+
+    yield installed
+    sys.modules.pop("mistaken", None)
+
+
+def test_ls_tells_of_a_driver_that_ends_the_process_and_lists_the_others(splitvisor, install):
+    install("raise SystemExit('no license')", "clock.Quitter")
     status, said, _ = splitvisor("driver", "ls", "--kind", "clock", "--json")
     assert status == 0
     problems = {d["name"]: d["problem"] for d in json.loads(said)["drivers"]}
-    assert problems.pop("quitter") == (
-        "clock driver 'quitter' (quitter:Clock) cannot be loaded: SystemExit: no license"
+    assert problems.pop("Quitter") == (
+        "clock driver 'Quitter' (mistaken:Quitter) cannot be loaded: SystemExit: no license"
     )
     assert "system" in problems
     assert not any(problems.values())
+
+
+MISTAKEN = """
+from dataclasses import dataclass
+five = 5
+class Bare:
+    pass
+class Unknown:
+    @dataclass
+    class Options:
+        n: "Nobody"
+class Typed:
+    @dataclass
+    class Options:
+        n: dict
+class Defaulted:
+    @dataclass
+    class Options:
+        n: int = "abc"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("five", "is no driver: it is no class, but of type int"),
+        ("Bare", "is no driver: the class has no dataclass Options"),
+        ("Unknown", "NameError: name 'Nobody' is not defined"),
+        ("Typed", "option 'n' is of a type that no text is read as: dict"),
+        ("Defaulted", "option 'n' has the default 'abc', which is not of its type int"),
+    ],
+)
+def test_a_class_that_is_no_driver_is_told_in_one_line(splitvisor, install, name, words):
+    install(MISTAKEN, f"block.{name}")
+    guest = ("run", "/nonexistent/guest", "--disk", name)
+    for command in (("driver", "show", f"block.{name}"), ("driver", "test", name), guest):
+        status, _, said = splitvisor(*command)
+        assert status == 2
+        assert f"block driver '{name}' (mistaken:{name})" in said
+        assert words in said
+        assert said.count("\n") == 1
+    status, said, _ = splitvisor("driver", "ls", "--json")
+    problems = {f"{d['kind']}.{d['name']}": d["problem"] for d in json.loads(said)["drivers"]}
+    assert status == 0
+    assert words in problems.pop(f"block.{name}")
+    assert problems["block.file"] == problems["clock.system"] == ""
+
+
+def test_ls_tells_of_a_kind_that_no_device_is_of(splitvisor, install):
+    install(MISTAKEN, "floppy.Bare")
+    status, said, _ = splitvisor("driver", "ls", "--kind", "floppy")
+    assert status == 0
+    assert "no device is of kind 'floppy' (known: block, " in said
 
 
 def test_each_driver_says_what_it_is():
