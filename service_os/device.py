@@ -108,9 +108,12 @@ class Device:
     def _open(self) -> Any:
         attach = self._attach
         name = f"keep.{quote(attach.guest, safe='')}:{quote(attach.device, safe='')}"
-        with _problems():
-            keep = Keep(self._run_dir / name)
-            return make(self._model.kind, attach.spec, keep, self._calls.adapt)
+        keep = Keep(self._run_dir / name)
+        try:
+            with _problems():
+                return make(self._model.kind, attach.spec, keep, self._calls.adapt)
+        except (SystemExit, KeyboardInterrupt) as error:  # as a driver's way to refuse
+            raise Problem(grpc.StatusCode.INTERNAL, broken(attach.spec, error)) from None
 
     def _refuse(self, driver: Any) -> None:
         """Problem if a guest that knows the device already could not follow to this driver."""
@@ -189,6 +192,12 @@ def _problems() -> Iterator[None]:
         raise Problem(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from None
     except DriverError as error:
         raise Problem(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
+
+
+def broken(spec: str, error: BaseException) -> str:
+    """Whose driver raised what it may not, in words."""
+    why = f": {error}" if str(error) else ""
+    return f"driver {spec.partition(':')[0]}: {type(error).__name__}{why}"
 
 
 def _shape(seen: Attached) -> Shape:

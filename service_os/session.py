@@ -12,7 +12,7 @@ import grpc
 
 from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
 from protos.io_pb2_grpc import DeviceIoServicer
-from service_os.device import Device, Problem
+from service_os.device import Device, Problem, broken
 from service_os.grants import Windows
 from service_os.models.base import BadMessage
 
@@ -58,9 +58,7 @@ class Sessions(DeviceIoServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except BaseException as error:  # gRPC answers nothing where a driver calls sys.exit()
             traceback.print_exc(file=sys.stderr)
-            driver = attach.spec.partition(":")[0]
-            why = f": {error}" if str(error) else ""
-            text = f"driver {driver}: {type(error).__name__}{why}"
+            text = broken(attach.spec, error)
             context.abort(grpc.StatusCode.INTERNAL, " ".join(text.split()))
 
     def _serve(

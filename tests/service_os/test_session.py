@@ -421,7 +421,7 @@ def leaver(tmp_path):
     ],
 )
 def test_a_driver_that_exits_ends_its_stream_and_is_named(start, leaver, at, said):
-    incarnation = start(env=leaver, stderr=subprocess.DEVNULL)
+    incarnation = start(env=leaver, stderr=subprocess.PIPE)
     others = incarnation.attach("entropy", "system", device="other")
     others.next()
     stream = incarnation.attach("block", f"leaver:at={at}")
@@ -437,6 +437,11 @@ def test_a_driver_that_exits_ends_its_stream_and_is_named(start, leaver, at, sai
     others.submit(Request(slot=0, inlined=True, writable=8))
     assert others.completions().completions[0].written == 8
     others.close()
+    incarnation.kill()
+    placed = b"leaver.py" in incarnation.process.stderr.read()
+    assert placed == (
+        at in ("read", "write", "close")
+    )  # one that does not open is refused in words
 
 
 def test_health_and_reflection_answer(start):
