@@ -20,13 +20,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one check: what it demands, how it ended, and why unless it passed."""
+    """Of one check: what it demands, how it ended, and why unless it passed. After one in which the
+    driver `blocked` no other is tried.
+    """
 
     check: str
     demand: str
     outcome: Outcome
     reason: str = ""
     seconds: float = 0.0
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class Check:
 
 class ViolationError(Exception):
     """The driver does not do what is demanded; the text says how."""
+
+
+class BlockedError(ViolationError):
+    """The driver does not come back."""
 
 
 class InapplicableError(Exception):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from splitvisor.conformance.contract import ViolationError
+from splitvisor.conformance.contract import BlockedError, ViolationError
 
 PATIENCE = 30.0  # seconds for what a victim has to do
 
@@ -48,7 +48,7 @@ class Victim:
         """
         if not select.select([self._from_child, self._end], [], [], PATIENCE)[0]:
             self.kill()
-            raise ViolationError(f"the driver did nothing for {PATIENCE:.0f} s")
+            raise BlockedError(f"the driver did nothing for {PATIENCE:.0f} s")
         try:
             return os.read(self._from_child, 1 << 16)
         except BlockingIOError:
@@ -108,7 +108,9 @@ def ending(status: int) -> str:
 def described(error: BaseException) -> str:
     """An exception in one line; what is not a check's own is named."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, ViolationError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, ViolationError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Trap:

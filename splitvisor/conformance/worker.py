@@ -16,10 +16,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from drivers.interface import DriverError
 from splitvisor.conformance import checks
 from splitvisor.conformance.contract import (
-    OPENS,
+    BlockedError,
     Check,
     InapplicableError,
     Outcome,
@@ -27,24 +26,25 @@ from splitvisor.conformance.contract import (
     ViolationError,
     checks_of,
 )
+from splitvisor.conformance.opening import opening
 from splitvisor.conformance.subject import Subject
 from splitvisor.conformance.victims import described, ending
 
-SMALLEST = 1 << 20  # bytes of a disk
 LIMIT = 90.0  # seconds for a check
+Tried = tuple[Outcome, str, bool]  # of a check: how it ended, why, whether the driver blocked
 
 
 def main(kind: str, spec: str, folder: str, output: str, *only: str) -> None:
-    """Run all checks of a kind, or those of these names; a line of JSON for each result goes to the
-    descriptor `output`.
+    """Run all checks of a kind, or those of these names, up to one in which the driver blocks; a
+    line of JSON for each result goes to the descriptor `output`.
     """
     checks.load(kind)
     subject = Subject(kind, spec, Path(folder))
     out = int(output)
     os.set_inheritable(out, False)
     signal.signal(signal.SIGTERM, _interrupted)
-    first = attempt(Check(kind, OPENS, "It can be opened at all.", _opens), subject)
-    if first.outcome is Outcome.FAILED:
+    first = attempt(opening(kind), subject)
+    if first.outcome is not Outcome.PASSED:
         os.write(out, json.dumps(asdict(first)).encode() + b"\n")
         return
     for check in checks_of(kind):
@@ -52,37 +52,30 @@ def main(kind: str, spec: str, folder: str, output: str, *only: str) -> None:
             continue
         result = attempt(check, subject)
         os.write(out, json.dumps(asdict(result)).encode() + b"\n")
-
-
-def _opens(subject: Subject) -> None:
-    try:
-        with subject.opened() as driver:
-            size = driver.size if subject.kind == "block" else SMALLEST
-    except DriverError as error:
-        raise ViolationError(str(error)) from None
-    if size < SMALLEST:
-        cure = "give it 1M or more"
-        raise ViolationError(f"a disk of {size} bytes is too small for the checks: {cure}")
+        if result.blocked:
+            return
 
 
 def attempt(check: Check, subject: Subject) -> Result:
     """Run one check, in a process of its own."""
     began = time.monotonic()
-    outcome, reason = _forked(partial(_tried, check, subject))
+    outcome, reason, blocked = _forked(partial(_tried, check, subject))
     taken = time.monotonic() - began
-    return Result(check.name, check.demand, outcome, reason, round(taken, 3))
+    if blocked:
+        reason += "; no other check is tried"
+    return Result(check.name, check.demand, outcome, reason, round(taken, 3), blocked)
 
 
-def _tried(check: Check, subject: Subject) -> tuple[Outcome, str]:
+def _tried(check: Check, subject: Subject) -> Tried:
     try:
         check.run(subject)
     except InapplicableError as error:
-        return Outcome.SKIPPED, str(error)
+        return Outcome.SKIPPED, str(error), False
     except ViolationError as error:
-        return Outcome.FAILED, str(error)
-    except Exception as error:
-        return Outcome.FAILED, f"{described(error)} at {_where(error)}"
-    return Outcome.PASSED, ""
+        return Outcome.FAILED, str(error), isinstance(error, BlockedError)
+    except BaseException as error:  # also one that wants to end the process
+        return Outcome.FAILED, f"{described(error)} at {_where(error)}", False
+    return Outcome.PASSED, "", False
 
 
 def _where(error: BaseException) -> str:
@@ -93,7 +86,7 @@ def _where(error: BaseException) -> str:
     return f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "?"
 
 
-def _forked(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
+def _forked(work: Callable[[], Tried]) -> Tried:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -121,11 +114,11 @@ def _forked(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:
             os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if said:
-        outcome, reason = json.loads(said)
-        return Outcome(outcome), reason
+        outcome, reason, blocked = json.loads(said)
+        return Outcome(outcome), reason, blocked
     if not in_time:
-        return Outcome.FAILED, f"it had not come back after {LIMIT:.0f} s"
-    return Outcome.FAILED, f"its process ended by {ending(status)}"
+        return Outcome.FAILED, f"it had not come back after {LIMIT:.0f} s", True
+    return Outcome.FAILED, f"its process ended by {ending(status)}", False
 
 
 def _interrupted(number: int, frame: object) -> None:

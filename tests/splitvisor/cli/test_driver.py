@@ -223,6 +223,46 @@ def test_what_cannot_be_tested_is_refused_in_one_line(splitvisor, tmp_path):
         assert said.count("\n") == 1
 
 
+UNFINISHED = """
+import sys
+from dataclasses import dataclass
+class Exits:
+    @dataclass
+    class Options:
+        pass
+    def __init__(self, options):
+        sys.exit("bye")
+class Empty(Exits):
+    def __init__(self, options):
+        pass
+class Big(Empty):
+    size = "big"
+    def read(self, offset, into):
+        pass
+    write = flush = read
+    def close(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Exits", "SystemExit: bye at mistaken.py:9"),
+        ("Empty", "it has no method close, flush, read, write"),
+        ("Big", "size 'big' is no number of bytes"),
+    ],
+)
+def test_a_driver_that_opens_wrongly_gets_a_verdict(splitvisor, install, name, why):
+    install(UNFINISHED, f"block.{name}")
+    status, said, _ = splitvisor("driver", "test", "--yes", name)
+    first, second, verdict = said.splitlines()
+    assert status == 1
+    assert first == f"failed  opens: {why}"
+    assert second.startswith("        demanded: It opens and closes, has all methods of a block ")
+    assert verdict == "FAIL: 0 passed, 1 failed, 0 skipped"
+
+
 @pytest.mark.parametrize("kind", DRIVERS)
 def test_a_new_driver_passes_its_own_test(kind, splitvisor, tmp_path):
     status, said, _ = splitvisor("driver", "new", "my_thing", "--kind", kind, "--dir", "p")
