@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import PATIENCE, SPLITVISOR
 from tests.end_to_end.storms import agree
 
 MIB = 8
-OPERATIONS = {"kvm": 20_000, "emulated": 3_000}
+OPERATIONS = {"kvm": 60_000, "emulated": 3_000}
 DISK = "storm/disk0"
 
 
