@@ -37,6 +37,24 @@ def test_what_is_known_has_to_stay_so(faulty):
     ]
 
 
+def test_a_driver_that_does_not_open_fails_and_nothing_is_said_of_what_was_not_tried(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "silent-1.dist-info").mkdir()
+    entry = "[splitvisor.drivers]\nentropy.silent = silent:Silent\n"
+    (tmp_path / "silent-1.dist-info" / "entry_points.txt").write_text(entry)
+    options = (
+        "import dataclasses\nclass Silent:\n    Options = dataclasses.make_dataclass('O', [])\n"
+    )
+    (tmp_path / "silent.py").write_text(options + "    def __init__(self, options): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AssertionError) as told:
+        assert_conforms("entropy", "silent", {"fills_all": "zeros"})
+    lines = str(told.value).splitlines()
+    assert lines[1] == "opens: it has no method close, fill"
+    assert len(lines) == 3
+
+
 def test_a_sound_driver_passes():
     results = assert_conforms("entropy", "system")
     assert all(result.demand and result.outcome == "passed" for result in results)
