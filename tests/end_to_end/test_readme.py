@@ -161,23 +161,6 @@ def test_a_session_runs_as_printed(section, tmp_path, environment):
         assert re.fullmatch(pattern(printed), said), (
             f"$ {command}\n{output}\nis not what the README prints:\n{printed}"
         )
-    assert not_ignored(folder) == set()
-
-
-def not_ignored(folder):
-    """What a session has left that git would show if the clone were its folder."""
-    names = {
-        f"{path.name}{'/' * path.is_dir()}" for path in folder.iterdir() if not path.is_symlink()
-    }
-    if not (ROOT / ".git").exists() or not shutil.which("git"):
-        return set()
-    ignored = subprocess.run(
-        ["git", "-C", str(ROOT), "check-ignore", "--no-index", *(names or {"none"})],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,  # 1: none of them
-    )
-    return names - set(ignored.stdout.splitlines())
 
 
 def test_what_is_printed_is_compared_line_by_line():
