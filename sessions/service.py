@@ -275,7 +275,7 @@ class Service:
         before, failing = a.active, a.failing
         with self._lock:
             a.active, a.failing = session, ""
-        if before is not session and before:
+        if before and before is not session:  # a swap may have begun it already
             before.leave()
         session.begin()
         problem = session.wait_attached()

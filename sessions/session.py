@@ -143,10 +143,8 @@ class Session:
         if self.problem or not in_time:
             self.close()
         if not in_time:
-            driver, doing = (
-                self.dialogue.spec.partition(":")[0],
-                {"Attach": "open"}.get(said, "begin"),
-            )
+            driver = self.dialogue.spec.partition(":")[0]
+            doing = "open" if said == "Attach" else "begin"
             self.problem = PeerFault(
                 f"no answer to {said} within {ATTACH_TIMEOUT_S:g} s: "
                 f"driver {driver!r} does not {doing}; find what it waits for, or give another"
