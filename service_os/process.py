@@ -10,10 +10,12 @@ dies, it is killed: nobody would be left to say that it is dead, and nothing may
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import socket
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,10 +97,12 @@ def _signals(*numbers: int) -> Iterator[Callable[[], None]]:
 
 
 def _belong_to_parent() -> None:
-    """Die with the parent, and be out of reach of the terminal's signals."""
+    """Die with the parent; be in nobody's process group, and nothing to a terminal's signals."""
     parent = os.getppid()
-    with contextlib.suppress(PermissionError):  # already the leader of a process group
-        os.setsid()
+    if os.getsid(0) != os.getpid():  # or it has what follows, and others would hear of it
+        os.setpgid(0, 0)
+        with contextlib.suppress(OSError), open("/dev/tty", "rb", buffering=0) as terminal:
+            fcntl.ioctl(terminal, termios.TIOCNOTTY)  # in the background, a read would stop it
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         raise StartError("the process that started it has gone")

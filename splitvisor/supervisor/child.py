@@ -186,7 +186,11 @@ class Child:
 def spawn(
     module: str, arguments: Sequence[str], log: Path, stdio: Stdio, env: Mapping[str, str]
 ) -> Child:
-    """Exec `python -m module` in a session of its own, with `--ready-fd` behind its arguments."""
+    """Exec `python -m module` in a process group of its own; `--ready-fd` ends its arguments.
+
+    Not in a session of its own: Linux shares the CPUs out among sessions first (autogroups, see
+    sched(7)), and one who serves would wait while another, in its session, starts to stand by.
+    """
     # -P: what lies about in the current directory is not to be imported.
     command = [sys.executable, "-P", "-m", module, *arguments]
     ready, inherited = os.pipe()
@@ -199,7 +203,7 @@ def spawn(
                 stderr=errors,
                 env=dict(env),
                 pass_fds=(inherited,),
-                start_new_session=True,
+                process_group=0,
             )
     except BaseException:
         os.close(ready)
