@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
 
-from drivers.interface import Child, Keep, SpecError
+from drivers.interface import Child, DriverError, Keep, SpecError
 from drivers.spec import several
 
 Size = NewType("Size", int)
@@ -51,7 +51,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def fill(
     wanted: type[Any], texts: Mapping[str, str | None], who: str, keep: Keep, adopt: Adopt
 ) -> Any:
-    """An instance of the dataclass `wanted`; SpecError names `who` and the option at fault."""
+    """An instance of the dataclass `wanted`; SpecError names `who` and the option at fault.
+    Another DriverError if it cannot be made, though nothing is wrong with the texts.
+    """
     types = get_type_hints(wanted)
     fields = {f.name: f for f in dataclasses.fields(wanted)}
     given = [name for name in fields if types[name] is not Keep]
@@ -69,6 +71,9 @@ def fill(
         return wanted(**values)
     except ValueError as error:
         raise SpecError(f"{who}: {error}") from None
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DriverError(f"{who}: Options raise {why} (ValueError refuses a value)") from None
 
 
 def understood(kind: Any) -> bool:

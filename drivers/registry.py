@@ -45,7 +45,7 @@ def find(kind: str, name: str) -> type[Any]:
 
 def check(kind: str, spec_text: str) -> None:
     """Raise DriverError for everything that can be known to be wrong without opening anything."""
-    _prepare(kind, spec_text, _NOWHERE)
+    _claims(*_prepare(kind, spec_text, _NOWHERE))
 
 
 def claims(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> Sequence[Claim]:
@@ -96,12 +96,30 @@ def _adopt(
 
 
 def _claims(driver: type[Any], options: Any) -> Sequence[Claim]:
-    stated: Sequence[Claim] = driver.claims(options) if hasattr(driver, "claims") else ()
+    stated: tuple[Claim, ...] = _answer(driver, "claims", options, tuple)
+    if not all(isinstance(claim, Claim) for claim in stated):
+        raise DriverError(f"{_called(driver, 'claims')} gives {stated!r}: no sequence of Claim")
     return stated
 
 
 def _content(driver: type[Any], options: Any) -> str:
-    return str(driver.content(options)) if hasattr(driver, "content") else ""
+    said: str = _answer(driver, "content", options, str)
+    return said
+
+
+def _answer(driver: type[Any], method: str, options: Any, kind: type[Any]) -> Any:
+    """What a driver says of itself, an empty `kind` by default; DriverError, whatever it raises."""
+    try:
+        return kind(getattr(driver, method)(options)) if hasattr(driver, method) else kind()
+    except DriverError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DriverError(f"{_called(driver, method)} raises {why}") from None
+
+
+def _called(driver: type[Any], method: str) -> str:
+    return f"{method}() of the driver {driver.__module__}:{driver.__qualname__}"
 
 
 def _found(kind: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from drivers import registry
 from drivers.interface import Child, DriverError
 from drivers.options import Seconds, Shift, Size, nearest
+from splitvisor.cli.driver_import import problem_of_import
 from splitvisor.conformance.run import KINDS
 from splitvisor.conformance.subject import option_types
 from splitvisor.errors import UserError
@@ -31,6 +32,7 @@ _TYPES: dict[Any, str] = {
     Child: "driver",
     tuple[Child, ...]: "drivers",
 }
+_OWN = "splitvisor"  # the package whose drivers are known to be importable
 _UNITS = ((60.0, "m"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
@@ -45,6 +47,11 @@ class Facts:
     summary: str
     problem: str = ""
 
+    @property
+    def entry(self) -> str:
+        """The name that the package gave it."""
+        return f"{self.kind}.{self.name}" if self.kind else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -58,27 +65,35 @@ class Option:
 
 def kinds() -> list[str]:
     """Of all drivers there are."""
-    found = {point.name.partition(".")[0] for point in entry_points(group=registry.GROUP)}
+    found = {name.partition(".")[0] for name in _entries() if "." in name}
     return [*KINDS, *sorted(found - {*KINDS})]
 
 
 def installed(kind: str | None = None) -> list[Facts]:
     """All drivers, or those of a kind, sorted by name."""
     wanted = [kind] if kind else kinds()
-    return [facts(kind, name) for kind in wanted for name in registry.names(kind)]
+    found = [facts(kind, name) for kind in wanted for name in registry.names(kind)]
+    return found if kind else found + [_of_no_kind(name) for name in _entries() if "." not in name]
 
 
 def facts(kind: str, name: str) -> Facts:
     """Of one driver that there is."""
-    package, version = _origin(kind, name)
+    package, version = _origin(f"{kind}.{name}")
     if kind not in KINDS:
         problem = f"no device is of kind {kind!r}{nearest(kind, KINDS)}"
+        return Facts(kind, name, package, version, "", problem)
+    if package != _OWN and (problem := problem_of_import(kind, name)):
         return Facts(kind, name, package, version, "", problem)
     try:
         driver = registry.find(kind, name)
     except DriverError as error:
         return Facts(kind, name, package, version, "", " ".join(str(error).split()))
     return Facts(kind, name, package, version, _first_sentence(text_of(driver)))
+
+
+def _of_no_kind(name: str) -> Facts:
+    problem = f"no driver is called so: name its entry point KIND.NAME, as block.{name}"
+    return Facts("", name, *_origin(name), "", problem)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -118,10 +133,14 @@ def example_of(name: str, options: list[Option]) -> str:
     return f"{name}:{','.join(words)}" if words else name
 
 
-def _origin(kind: str, name: str) -> tuple[str, str]:
+def _entries() -> list[str]:
+    return sorted({point.name for point in entry_points(group=registry.GROUP)})
+
+
+def _origin(entry: str) -> tuple[str, str]:
     """Name and version of the package; of two with such a driver, the first on the path."""
     for point in entry_points(group=registry.GROUP):
-        if point.name == f"{kind}.{name}" and point.dist is not None:
+        if point.name == entry and point.dist is not None:
             return point.dist.name, point.dist.version
     return "", ""
 

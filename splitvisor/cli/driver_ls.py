@@ -32,5 +32,5 @@ def ls(kind: str | None, as_json: bool) -> None:
     rows.columns[-1].no_wrap = False
     for facts in found:
         package = f"{facts.package} {facts.version}".strip() or "unknown"
-        rows.add_row(f"{facts.kind}.{facts.name}", package, facts.summary or facts.problem)
+        rows.add_row(facts.entry, package, facts.summary or facts.problem)
     render.console().print(rows)

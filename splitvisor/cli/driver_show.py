@@ -6,7 +6,6 @@ from dataclasses import asdict
 import click
 
 from drivers import registry
-from drivers.interface import DriverError
 from splitvisor.cli import render
 from splitvisor.cli.driver_facts import example_of, facts, options_of, split, text_of
 from splitvisor.errors import UserError
@@ -24,12 +23,11 @@ def show(name: str, as_json: bool) -> None:
       splitvisor driver show net.switch --json
     """
     kind, short = split(name)
-    try:
-        driver = registry.find(kind, short)
-        options = options_of(driver)
-    except DriverError as error:
-        raise UserError(str(error)) from None
-    known, text = facts(kind, short), text_of(driver)
+    known = facts(kind, short)
+    if known.problem:
+        raise UserError(f"driver {name!r} cannot be used: {known.problem}")
+    driver = registry.find(kind, short)
+    options, text = options_of(driver), text_of(driver)
     if as_json:
         of_options = {"options": [asdict(option) for option in options]}
         click.echo(json.dumps(asdict(known) | {"text": text} | of_options, indent=2))

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from drivers import registry
+from splitvisor.cli import driver_import
 from splitvisor.cli.driver_facts import example_of, installed, options_of
 from splitvisor.cli.driver_templates import DRIVERS
 from splitvisor.cli.main import main
@@ -62,16 +63,43 @@ def install(tmp_path, monkeypatch):
     sys.modules.pop("mistaken", None)
 
 
-def test_ls_tells_of_a_driver_that_ends_the_process_and_lists_the_others(splitvisor, install):
-    install("raise SystemExit('no license')", "clock.Quitter")
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "raise SystemExit('no license')",
+            "clock driver 'Broken' (mistaken:Broken) cannot be loaded: SystemExit: no license",
+        ),
+        (
+            "import os; os._exit(3)",
+            "importing it ends the process (status 3): have the module only define things",
+        ),
+        (
+            "import os; os.abort()",
+            "importing it ends the process (signal 6): have the module only define things",
+        ),
+        (
+            "import threading; threading.Event().wait()",
+            "importing it takes more than 1 s: have the module only define things",
+        ),
+    ],
+)
+def test_ls_tells_of_a_driver_that_ends_or_blocks_who_imports_it_and_lists_the_others(
+    splitvisor, install, monkeypatch, text, why
+):
+    monkeypatch.setattr(driver_import, "PATIENCE", 1.0)
+    install(text, "clock.Broken")
     status, said, _ = splitvisor("driver", "ls", "--kind", "clock", "--json")
     assert status == 0
     problems = {d["name"]: d["problem"] for d in json.loads(said)["drivers"]}
-    assert problems.pop("Quitter") == (
-        "clock driver 'Quitter' (mistaken:Quitter) cannot be loaded: SystemExit: no license"
-    )
+    assert problems.pop("Broken") == why
     assert "system" in problems
     assert not any(problems.values())
+    assert splitvisor("driver", "show", "clock.Broken") == (
+        2,
+        "",
+        f"splitvisor: driver 'clock.Broken' cannot be used: {why}\n",
+    )
 
 
 MISTAKEN = """
@@ -125,6 +153,62 @@ def test_ls_tells_of_a_kind_that_no_device_is_of(splitvisor, install):
     status, said, _ = splitvisor("driver", "ls", "--kind", "floppy")
     assert status == 0
     assert "no device is of kind 'floppy' (known: block, " in said
+    status, _, said = splitvisor("driver", "show", "floppy.Bare")
+    assert status == 2
+    assert "'floppy.Bare' cannot be used: no device is of kind 'floppy' (known: block, " in said
+
+
+def test_ls_tells_of_an_entry_point_without_a_kind(splitvisor, install):
+    install(MISTAKEN, "bare_disk")
+    _, said, _ = splitvisor("driver", "ls", "--json")
+    (found,) = [d for d in json.loads(said)["drivers"] if d["name"] == "bare_disk"]
+    assert found["problem"] == (
+        "no driver is called so: name its entry point KIND.NAME, as block.bare_disk"
+    )
+    assert "\nbare_disk " in splitvisor("driver", "ls")[1]
+
+
+ANSWERING = """
+from dataclasses import dataclass
+class Choosy:
+    @dataclass
+    class Options:
+        n: int = 0
+        def __post_init__(self):
+            1 / self.n
+class Claiming:
+    @dataclass
+    class Options:
+        pass
+    def claims(options):
+        return options.path
+class Claimed:
+    @dataclass
+    class Options:
+        pass
+    def claims(options):
+        return ["/dev/sda"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Choosy", "Options raise ZeroDivisionError: division by zero (ValueError refuses a val"),
+        ("Claiming", "claims() of the driver mistaken:Claiming raises AttributeError: "),
+        ("Claimed", "claims() of the driver mistaken:Claimed gives ('/dev/sda',): no sequence of"),
+    ],
+)
+def test_a_driver_that_raises_before_it_is_opened_is_told_in_one_line(
+    splitvisor, install, tmp_path, name, words
+):
+    install(ANSWERING, f"block.{name}")
+    (tmp_path / "guest").touch()
+    for command in (("driver", "test", name), ("run", "guest", "--disk", name)):
+        status, _, said = splitvisor(*command)
+        assert status == 2
+        assert words in said
+        assert said.count("\n") == 1
 
 
 def test_each_driver_says_what_it_is():
