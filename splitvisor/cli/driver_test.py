@@ -12,14 +12,12 @@ import click
 from drivers import registry
 from drivers.interface import DriverError
 from drivers.rooting import rooted
+from splitvisor.cli.lone_driver import locked
 from splitvisor.conformance.contract import Outcome, Result
 from splitvisor.conformance.run import KINDS, refuse_without_contract, run
 from splitvisor.errors import UserError
-from splitvisor.machine import Device, Guest, Machine, Model
-from splitvisor.supervisor.file_locks import FileLocks
 
 _COLORS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
-_MODELS = {model.driver_kind: model for model in reversed(Model)}
 
 
 @click.command()
@@ -47,8 +45,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
         stake = _at_stake(kind, spec)
         if stake and not yes:
             _ask(stake)
-        with FileLocks() as locks:
-            locks.take(_machine(kind, spec))
+        with locked(kind, spec):
             results = _run(kind, spec, only, as_json)
     except DriverError as error:
         raise UserError(str(error)) from None
@@ -94,9 +91,3 @@ def _ask(stake: str) -> None:
     if not sys.stdin.isatty():
         raise UserError(f"{stake} may be lost: say --yes if it may")
     click.confirm(f"{stake[0].upper()}{stake[1:]} may be lost. Go on?", abort=True, err=True)
-
-
-def _machine(kind: str, spec: str) -> Machine:
-    """One that uses what the driver uses, so that it is locked."""
-    device = Device("device", _MODELS[kind], spec)
-    return Machine("test", (Guest("test", Path("/nonexistent"), devices=(device,)),))

@@ -14,6 +14,7 @@ from rich.progress import Progress, TaskID
 from drivers import overlay_offline, registry
 from drivers.interface import DriverError, Keep, MediumError
 from drivers.spec import Spec
+from splitvisor.cli.lone_driver import locked
 from splitvisor.cli.paths import GivenPath
 from splitvisor.errors import UserError
 from splitvisor.units import format_size
@@ -28,9 +29,9 @@ _BASE = click.argument("base", metavar="BASE")
 def overlay() -> None:
     """Look at the top files of overlay disks, keep or drop what is in them.
 
-    TOP is the file that the option 'path' of an overlay disk names, and no machine may be using
-    it. BASE is what it stands over: the path of an image or block device, or a disk's driver with
-    its options, as in encrypt:key=k.bin,child=(file:path=a.img).
+    TOP is the file that the option 'path' of an overlay disk names. BASE is what it stands over:
+    the path of an image or block device, or a disk's driver with its options, as in
+    encrypt:key=k.bin,child=(file:path=a.img). What a machine is using is left alone.
     """
 
 
@@ -135,11 +136,12 @@ def _spec(base: str, readonly: bool = False) -> str:
 
 @contextmanager
 def _open(spec: str) -> Iterator[Any]:
-    disk = registry.make("block", spec, Keep(Path("/nonexistent")))
-    try:
-        yield disk
-    finally:
-        disk.close()
+    with locked("block", spec):
+        disk = registry.make("block", spec, Keep(Path("/nonexistent")))
+        try:
+            yield disk
+        finally:
+            disk.close()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import pytest
 
 from drivers.interface import Keep
 from drivers.registry import make
+from splitvisor.cli.lone_driver import locked
 from splitvisor.cli.main import main
 
 SIZE = 1 << 20
@@ -88,3 +89,12 @@ def test_one_that_is_in_use_is_left_alone(folder, verb, capsys):
     assert "a.top is in use: stop the machine" in capsys.readouterr().err
     disk.close()
     assert (folder / "a.img").read_bytes()[:3] == b"old"
+
+
+@pytest.mark.parametrize("verb", ["commit", "rebase"])
+def test_a_base_that_a_machine_writes_is_left_alone(folder, verb, capsys):
+    with locked("block", "file:path=a.img"):
+        assert main(["overlay", verb, "a.top", "a.img"]) == 2
+    assert "file a.img is in use by " in capsys.readouterr().err
+    assert (folder / "a.img").read_bytes()[:3] == b"old"
+    assert main(["overlay", verb, "a.top", "a.img"]) == 0
