@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from splitvisor.machine import Device, Guest, Machine, Model
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 
 _MODELS = {model.driver_kind: model for model in reversed(Model)}
 
@@ -17,6 +17,6 @@ def locked(kind: str, spec: str) -> Iterator[None]:
     """UserError if somebody uses it; DriverError if the spec is wrong."""
     device = Device("device", _MODELS[kind], spec)
     guest = Guest("command", Path("/nonexistent"), devices=(device,))
-    with FileLocks() as locks:
+    with Locks() as locks:
         locks.take(Machine("command", (guest,)))
         yield

@@ -1,16 +1,12 @@
 """No file of the host behind two machines, or behind one and another program, while one writes it.
 
-The supervisor holds locks on the files that the devices of its machine claim. It outlives its
-service OSes, so there is no moment in a recovery at which somebody else could come in between.
-
 The locks are of open file descriptions (fcntl(2), F_OFD_SETLK) on the bytes that QEMU's programs
 use for the same purpose: byte 100 + n is held by those who use permission n of a disk (0 is to
 read, 1 to write), byte 200 + n by those who let nobody else use it. Who writes here lets nobody
 else do anything; who reads lets others read.
 
 Character devices are never opened: they hold no bytes. What does not exist yet is locked when it
-does. Where a file system has no locks there are none. What a server has is not locked: there is
-nothing to lock it by, for a Unix socket cannot be opened.
+does. Where a file system has no locks there are none.
 """
 
 import errno

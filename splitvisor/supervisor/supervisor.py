@@ -28,9 +28,9 @@ from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans,
 from splitvisor.supervisor.core_calls import CoreCalls
 from splitvisor.supervisor.events import ServiceEvent
 from splitvisor.supervisor.failure import MachineError, one_failure
-from splitvisor.supervisor.file_locks import FileLocks
 from splitvisor.supervisor.followers import Followers
 from splitvisor.supervisor.guests import GuestKeeper
+from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.messages import messages_of
 from splitvisor.supervisor.migrations import Migrations
 from splitvisor.supervisor.operator import OperatorServer
@@ -70,7 +70,7 @@ async def supervise(
         one_failure(),
         trio.open_signal_receiver(*ending.SIGNALS) as signals,
         claim() as directory,
-        FileLocks() as locks,
+        Locks() as locks,
     ):
         noted.deliver()
         plan = plan.in_folder(directory.path)
@@ -106,7 +106,7 @@ class Supervisor:
         directory: RunDirectory,
         stdio: Stdio,
         report: events.Report,
-        locks: FileLocks,
+        locks: Locks,
     ) -> None:
         self.reason = ""
         self._machine = plan.machine

@@ -21,7 +21,7 @@ from splitvisor.claims import keep_of, refuse_shared_files
 from splitvisor.errors import UserError
 from splitvisor.machine import BALLOON, Device, Guest, Machine, Model
 from splitvisor.supervisor.events import DriverSwapped
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.messages import swap_of
 
 
@@ -46,7 +46,7 @@ class Swaps:
     """Of one machine; `machine` is as it is now."""
 
     def __init__(
-        self, machine: Machine, services: Mapping[str, Keeper], guests: Booted, locks: FileLocks
+        self, machine: Machine, services: Mapping[str, Keeper], guests: Booted, locks: Locks
     ) -> None:
         self.machine = machine
         self._services = services

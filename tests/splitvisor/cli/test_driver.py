@@ -13,7 +13,7 @@ from splitvisor.cli.driver_templates import DRIVERS
 from splitvisor.cli.main import main
 from splitvisor.conformance.run import KINDS
 from splitvisor.machine import Device, Guest, Machine, Model
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_test_asks_before_what_a_server_has_is_lost(splitvisor, tmp_path):
 def test_test_refuses_a_disk_that_is_in_use(splitvisor, tmp_path):
     (tmp_path / "a.img").write_bytes(bytes(1 << 20))
     device = Device("disk0", Model.BLOCK, f"file:path={tmp_path}/a.img")
-    with FileLocks() as locks:
+    with Locks() as locks:
         locks.take(Machine("lab", (Guest("web", tmp_path, devices=(device,)),)))
         status, _, said = splitvisor("driver", "test", "--yes", "file:path=a.img")
     assert status == 2

@@ -112,12 +112,6 @@ def test_devices_and_what_is_not_there_are_never_locked(locks, others, tmp_path)
         one.take(machine("memory:size=1M", f"file:path={tmp_path}/none", logs=["/dev/null"]))
 
 
-def test_what_a_server_has_is_not_locked(locks, others, tmp_path):
-    for one in (locks, others):
-        one.take(machine(f"nbd:socket={tmp_path}/x.sock"))
-        one.keep(machine(f"nbd:socket={tmp_path}/x.sock"))
-
-
 def test_where_there_are_no_locks_a_machine_goes_on(locks, image, monkeypatch):
     def fails(fd, command, argument):
         raise OSError(37, "No locks available")

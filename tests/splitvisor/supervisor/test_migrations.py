@@ -11,7 +11,7 @@ from protos.io_pb2 import ProgressReply
 from splitvisor.errors import UserError
 from splitvisor.machine import Device, Guest, Machine, Model
 from splitvisor.supervisor import events
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.migrations import AWAY, LOOK, PIVOTS, RETURNS, Migrations, Plan
 from splitvisor.supervisor.swaps import Swaps
 from tests.splitvisor.supervisor.test_swaps import Guests, is_free
@@ -97,7 +97,7 @@ class Lab:
 
 @pytest.fixture
 async def lab(machine, folder, nursery, autojump_clock):
-    with FileLocks() as locks:
+    with Locks() as locks:
         locks.take(machine)
         lab = Lab(machine, folder, locks)
         nursery.start_soon(lab.migrations.keep)

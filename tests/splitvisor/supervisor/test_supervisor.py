@@ -8,7 +8,7 @@ from protos import core_pb2 as core
 from splitvisor.machine import Machine
 from splitvisor.supervisor import events
 from splitvisor.supervisor.child import Stdio
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.plan import Plan
 from splitvisor.supervisor.run_directory import claim
 from splitvisor.supervisor.supervisor import Supervisor
@@ -19,7 +19,7 @@ async def test_a_device_that_the_core_itself_served_is_nobodys_death(tmp_path):
     lost = core.Event(kind=core.EVENT_DEVICE_LOST, guest="web", device="balloon0", epoch=1)
     with claim(tmp_path / "r", "lab", ("service",)) as directory:
         stdio = Stdio(subprocess.DEVNULL, subprocess.DEVNULL)
-        plan, locks = Plan(Machine("lab", ()), ()), FileLocks()
+        plan, locks = Plan(Machine("lab", ()), ()), Locks()
         supervisor = Supervisor(plan, directory, stdio, told.append, locks)
         send, receive = trio.open_memory_channel(1)
         await send.send(lost)

@@ -9,7 +9,7 @@ from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.machine import Device, Guest, Machine, Model
 from splitvisor.supervisor.events import DriverSwapped
-from splitvisor.supervisor.file_locks import FileLocks
+from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.swaps import Swaps, planned
 
 
@@ -146,7 +146,7 @@ def guests():
 
 @pytest.fixture
 def swaps(machine, service, guests):
-    with FileLocks() as locks:
+    with Locks() as locks:
         locks.take(machine)
         yield Swaps(machine, {"service": service}, guests, locks)
 
@@ -155,7 +155,7 @@ def is_free(path):
     """Whether another machine could have it."""
     disk = Device("disk0", Model.BLOCK, f"file:path={path}")
     other = Machine("other", (Guest("db", Path("a.elf"), devices=(disk,)),))
-    with FileLocks() as locks:
+    with Locks() as locks:
         try:
             locks.take(other)
         except UserError:
@@ -189,7 +189,7 @@ async def test_after_a_refusal_all_is_as_before(swaps, service, guests, machine,
 
 async def test_a_file_that_another_machine_uses_is_not_even_opened(swaps, service, folder):
     disk = Device("disk0", Model.BLOCK, f"file:path={folder}/b.img")
-    with FileLocks() as locks:
+    with Locks() as locks:
         locks.take(Machine("other", (Guest("db", Path("a.elf"), devices=(disk,)),)))
         request = operator.SwapDriverRequest(device="web/disk0", spec=f"file:path={folder}/b.img")
         request.content = operator.CONTENT_REPLACED
