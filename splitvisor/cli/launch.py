@@ -3,6 +3,7 @@
 import gc
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from splitvisor.supervisor.reader import reader_gone
 from splitvisor.supervisor.run_directory import RunDirectory, claim
 from splitvisor.supervisor.supervisor import Body, Supervisor, supervise
 
-TERMINAL = Stdio(0, 1)
+TERMINAL, ERRORS = Stdio(0, 1), 2
 
 
 def launch(
@@ -30,24 +31,26 @@ def launch(
     *,
     stdio: Stdio = TERMINAL,
     rename: bool = False,
+    while_heard: bool = False,
 ) -> str:
     """Run `machine` while `body` runs; what ended it from outside, see supervise.
 
-    With `rename`, the machine gets another name if a running one has it already.
+    With `rename`, the machine gets another name if a running one has it already. It ends when
+    nobody reads what its guests print, and with `while_heard` also when nobody reads stderr.
     """
     plan = prepare(machine)
-    read = stdio is TERMINAL and any(
+    read = [ERRORS] if while_heard else []
+    if stdio is TERMINAL and any(
         on_terminal(device) for guest in machine.guests for device in guest.devices
-    )
+    ):
+        read.append(TERMINAL.stdout)
 
     def claimed() -> RunDirectory:
         return claim(root, machine.name, machine.services, rename=rename)
 
     gc.freeze()  # what is imported stays, and is not looked through again while the machine runs
     with ending.held() as signals, cbreak(stdio.stdin):
-        return trio.run(
-            supervise, plan, claimed, signals, stdio, report, _while_read(body) if read else body
-        )
+        return trio.run(supervise, plan, claimed, signals, stdio, report, _while_read(body, read))
 
 
 class Story:
@@ -81,16 +84,17 @@ def note(line: str) -> None:
         print(f"splitvisor: {line}", file=sys.stderr, flush=True)
 
 
-def _while_read(body: Body) -> Body:
-    """`body`, and the end of the machine when nobody reads standard output any more."""
+def _while_read(body: Body, fds: Sequence[int]) -> Body:
+    """`body`, and the end of the machine when nobody reads one of these any more."""
 
-    async def stop_unread(supervisor: Supervisor) -> None:
-        await reader_gone(TERMINAL.stdout)
+    async def stop_unread(supervisor: Supervisor, fd: int) -> None:
+        await reader_gone(fd)
         supervisor.stop(signal.SIGPIPE.name)
 
     async def both(supervisor: Supervisor) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop_unread, supervisor)
+            for fd in fds:
+                nursery.start_soon(stop_unread, supervisor, fd)
             await body(supervisor)
             nursery.cancel_scope.cancel()
 

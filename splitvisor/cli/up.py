@@ -14,6 +14,7 @@ from splitvisor.cli import status as exit_status
 from splitvisor.cli.launch import Story, launch, note
 from splitvisor.cli.narrate import describe, is_stall, is_wait
 from splitvisor.cli.paths import GivenPath
+from splitvisor.errors import UserError
 from splitvisor.machine import Machine
 from splitvisor.supervisor import events
 from splitvisor.supervisor.supervisor import Supervisor
@@ -27,7 +28,7 @@ Exit status:
   2    a mistake in the file or the options, told in one line
   126  the machine failed, its core died for example; or output cannot be written
   130  Ctrl-C;  143  SIGTERM
-  141  nobody reads standard output any more
+  141  nobody reads standard output any more, or with --while-heard standard error
 
 \b
 Examples:
@@ -75,6 +76,12 @@ Example of a machine file:
     is_flag=True,
     help="Let 'splitvisor fault' act inside all service OSes, whatever the file says.",
 )
+@click.option(
+    "--while-heard",
+    is_flag=True,
+    help="End when nobody reads standard error any more: for programs that start machines, and may "
+    "die without ending them.",
+)
 @click.option("--ready-fd", type=int, hidden=True, help="What --detach starts itself with.")
 @click.pass_obj
 def up(
@@ -84,6 +91,7 @@ def up(
     detached: bool,
     no_watchdog: bool,
     failpoints: bool,
+    while_heard: bool,
     ready_fd: int | None,
 ) -> int:
     """Start all guests of MACHINE.toml and keep them running until Ctrl-C or 'splitvisor stop'.
@@ -92,6 +100,8 @@ def up(
     on standard error. Relative paths in the file start at the file.
     """
     if detached:
+        if while_heard:
+            raise UserError("--while-heard and --detach: nobody hears what is in the background")
         flags = {
             "--until-idle": until_idle,
             "--no-watchdog": no_watchdog,
@@ -128,7 +138,8 @@ def up(
         if not is_stall(event) and (line := describe(event)):
             (note if is_wait(event) else story.tell)(line)
 
-    reason = launch(background.machine if background else machine, root, report, body)
+    started = background.machine if background else machine
+    reason = launch(started, root, report, body, while_heard=while_heard)
     note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")
     if reason:
         return 0 if reason == "stopped" else exit_status.of_end(reason)

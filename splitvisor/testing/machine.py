@@ -53,7 +53,7 @@ class Machine:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "splitvisor"),
-                *("--run-root", str(run_root), "up", str(file)),
+                *("--run-root", str(run_root), "up", "--while-heard", str(file)),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

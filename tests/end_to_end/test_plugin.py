@@ -2,6 +2,8 @@
 
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -141,3 +143,24 @@ def test_a_machine_that_does_not_start_fails_in_one_line_and_nothing_is_left(run
                 assert machine not in (entry / "cmdline").read_bytes()
             except OSError:
                 continue
+
+
+ENDLESS = """
+import os, signal
+def test_endless(testbed):
+    machine = testbed.start("echo")
+    with open("pid", "w") as file:
+        file.write(str(machine.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_pytest_that_is_killed_leaves_no_machine(run, tmp_path):
+    status, _ = run(["test_endless.py"], test_endless=ENDLESS)
+    assert status == -signal.SIGKILL
+    try:
+        pidfd = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    except ProcessLookupError:
+        return
+    assert select.select([pidfd], [], [], 60)[0]
+    os.close(pidfd)

@@ -180,6 +180,15 @@ def test_a_reader_that_goes_is_nothing_to_a_machine_with_consoles_in_files(split
         assert process.process.wait(timeout=60) == 0
 
 
+def test_who_asked_to_be_heard_ends_when_nobody_hears(splitvisor, lab):
+    with splitvisor.start("up", "--while-heard", lab()) as process:
+        process.until("machine lab runs")
+        process.process.stderr.close()
+        assert process.process.wait(timeout=60) == 141
+    status, _, said = splitvisor("up", "--while-heard", "--detach", lab())
+    assert (status, said.count("\n")) == (2, 1)
+
+
 def test_ctrl_c_leaves_nothing(splitvisor, lab, interrupted):
     with splitvisor.start("up", lab()) as process:
         process.until("machine lab runs")
