@@ -50,7 +50,8 @@ class FaultOrders:
         else:
             faults.check_failpoints(service, self._settings)
             try:
-                reply.id = await faults.arm(process.endpoint, fault)
+                with process.waiting():
+                    reply.id = await faults.arm(process.endpoint, fault)
             except UserError:
                 if not process.child.exiting():  # of the fault, before it could answer
                     raise
@@ -62,9 +63,15 @@ class FaultOrders:
         return reply
 
     async def armed(self) -> list[Armed]:
-        """Those that wait in the incarnation that serves, and those that have acted there."""
+        """Those that wait in the incarnation that serves, and those that have acted there.
+
+        None if it dies meanwhile.
+        """
         faults.check_failpoints(self._machine.service, self._settings)
-        return await faults.armed(self._find(False)[1].endpoint)
+        process = self._find(False)[1]
+        with process.waiting():
+            return await faults.armed(process.endpoint)
+        return []
 
     async def clear(self) -> int:
         """Take them away, in every incarnation; how many it were.
@@ -74,9 +81,10 @@ class FaultOrders:
         faults.check_failpoints(self._machine.service, self._settings)
         count = self.lasting.clear()
         for process in list(self._processes.values()):
-            waiting = await faults.armed(process.endpoint)
-            count += sum(not armed.fault.every_incarnation for armed in waiting)
-            await faults.disarm(process.endpoint)
+            with process.waiting():  # its faults die with it
+                waiting = await faults.armed(process.endpoint)
+                count += sum(not armed.fault.every_incarnation for armed in waiting)
+                await faults.disarm(process.endpoint)
         return count
 
     async def _arm_standby(self, epoch: int, fault: Fault) -> None:
