@@ -24,7 +24,7 @@ from sessions.telling import about
 PERIOD_NS = 10_000_000  # between looks
 GAP_NS = 2 * PERIOD_NS  # what counts at most of the time between two
 OVERTAKEN = 10  # times the patience: for a request while others of its device are answered
-BEGIN_PATIENCE_MS = 100  # from Begin to Attached: nothing is opened any more
+BEGIN_PATIENCE_MS = 100  # from Begin to Attached, unless the driver needs more
 
 
 class Stall:
@@ -100,7 +100,8 @@ class Progress:
         """
         stall, text = whole, ""
         if phase is Phase.BEGUN:
-            over = whole.look(passed_ns, True, 0, BEGIN_PATIENCE_MS)
+            patience_ms = max(BEGIN_PATIENCE_MS, session.dialogue.patience_ms)
+            over = whole.look(passed_ns, not session.held_up, 0, patience_ms)
             text = "it has begun and is not attached"
         else:
             busy, patience_ms = phase is Phase.ATTACHED and device.owes(), device.patience_ms

@@ -60,7 +60,7 @@ class Device:
             if self._known:
                 self._refuse(driver)
             window = self._window()
-            yield ServiceMessage(opened=Opened())
+            yield ServiceMessage(opened=Opened(patience_ms=_patience_ms(driver)))
             begin = next(messages, None)
             if begin is None:
                 return  # it was never needed
@@ -209,6 +209,11 @@ def _shape(seen: Attached) -> Shape:
     return Shape(seen.device_id, *known)
 
 
+def _patience_ms(driver: Any) -> int:
+    patience = getattr(driver, "patience", PATIENCE)
+    return 0 if patience is None else max(1, round(patience * 1000))
+
+
 def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:
     message = ServiceMessage()
     attached = message.attached
@@ -218,8 +223,7 @@ def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:
     attached.slots = shape.slots
     attached.state = state
     attached.failure = shape.failure
-    patience = getattr(driver, "patience", PATIENCE)
-    attached.patience_ms = 0 if patience is None else max(1, round(patience * 1000))
+    attached.patience_ms = _patience_ms(driver)
     for queue in shape.queues:
         attached.queues.add(
             max_size=queue.max_size,

@@ -58,6 +58,7 @@ class Dialogue:
         self.window: GrantWindow | None = None  # where payload travels; without one, inline
         self.grant = 0  # the number of the window's
         self.phase = Phase.OPENING
+        self.patience_ms = 0  # of the driver, as Opened has it
         self.finished = False  # there is nothing more to say, by `end`
         self._token = endpoint.token
         self._happened = happened
@@ -112,7 +113,7 @@ class Dialogue:
             if self._owed:
                 self.device.ring()
         elif message.HasField("opened"):
-            self._opened()
+            self._opened(message.opened)
         elif message.HasField("attached"):
             self._attached(message.attached)
         elif message.HasField("config_change"):
@@ -120,7 +121,8 @@ class Dialogue:
                 raise PeerFault("the service OS changed a configuration before it attached")
             self.device.change_config(message.config_change.config_space)
 
-    def _opened(self) -> None:
+    def _opened(self, opened: io_pb2.Opened) -> None:
+        self.patience_ms = opened.patience_ms
         with self._lock:
             if self.phase is Phase.OPENING:
                 self.phase = Phase.BEGUN if self._begun else Phase.OPENED
@@ -236,7 +238,7 @@ class Dialogue:
         inlined, device = 0, self.device
         batch.epoch, batch.replay = self.epoch, replay
         for taken, entry in enumerate(entries, 1):
-            if device.log.settled or device.recall(entry):
+            if device.recall(entry):
                 inlined += self._add(batch, entry)
             if len(batch.requests) == MAX_BATCH or inlined >= MAX_BATCH_INLINE:
                 return entries[taken:]

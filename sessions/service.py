@@ -109,7 +109,9 @@ class Service:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
         with self.changing:
             endpoint = self._connected()
-            a = self._attachments[device] = Attachment(device)
+            a = Attachment(device)
+            with self._lock:
+                self._attachments[device] = a
             problem = self._promote(a, endpoint).wait_attached()
             if problem:
                 self._forget(device)
@@ -328,6 +330,7 @@ class Service:
         if not a.device.state and old.wait_said(CLOSING_S):
             with self._lock:
                 a.active = new
+            new.behind = old
             new.begin()
         if not old.join(CLOSING_S):
             self._lost(a, old.epoch, "its driver does not close")

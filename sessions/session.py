@@ -42,6 +42,7 @@ class Session:
         self.epoch = endpoint.epoch
         self.channel = channel
         self.problem: PeerFault | None = None  # why it is over
+        self.behind: Session | None = None  # of the same incarnation, whose driver closes first
         self.dialogue = Dialogue(device, endpoint, self._step, spec)
         self._token = endpoint.token
         self._lost = lost
@@ -67,6 +68,11 @@ class Session:
     def phase(self) -> Phase:
         """How far it has come."""
         return self.dialogue.phase
+
+    @property
+    def held_up(self) -> bool:
+        """Whether another one is to be over before it can begin."""
+        return self.behind is not None and not self.behind.join(0)
 
     def start(self, awaited: bool = True, window: bool = True) -> None:
         """Open the device; unless `awaited`, a failure is told to `lost`. Does not block long."""
@@ -140,6 +146,8 @@ class Session:
 
     def _wait(self, step: Kind, said: str) -> PeerFault | None:
         in_time = self._steps[step].wait(ATTACH_TIMEOUT_S)
+        if step in self._made:  # what came after that is told by itself
+            return None
         if self.problem or not in_time:
             self.close()
         if not in_time:

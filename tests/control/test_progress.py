@@ -181,6 +181,36 @@ def test_a_stream_that_has_begun_and_is_not_attached_stalls(watched):
     assert watched.stalled_ms == 0
 
 
+def test_a_driver_has_its_own_patience_to_begin(watched):
+    services = watched.services
+    services.how[2] = {"answer": False, "patience_ms": 300}
+    services.prepare(2)
+    services.die(1)
+    thread, _ = background(services.connect, 2)
+    (attachment,) = services.directory.attachments
+    eventually(lambda: attachment.active and attachment.active.phase is Phase.BEGUN)
+    text = "it has begun and is not attached"
+    assert watched.look(31) == [(150, 2, text), (300, 2, text)]
+    services.made[2, "disk0"].say(attached=described(patience_ms=PATIENCE_MS))
+    thread.join()
+
+
+def test_who_begins_behind_another_driver_has_time_from_its_end(watched):
+    services, old = watched.services, watched.service
+    services.how[1, "disk0"] = {"answer": False}
+    old.stays = True
+    thread, _ = background(services.directory.swap, "main", "g/disk0", "new", 10_000, False)
+    (attachment,) = services.directory.attachments
+    eventually(lambda: attachment.active and attachment.active.phase is Phase.BEGUN)
+    assert watched.look(100) == []
+    old.die()
+    half = BEGIN_PATIENCE_MS // 2
+    eventually(lambda: not attachment.active.held_up)
+    assert watched.look(half // 10 + 1) == [(half, 1, "it has begun and is not attached")]
+    services.made[1, "disk0"].say(attached=described(patience_ms=PATIENCE_MS))
+    thread.join()
+
+
 def test_a_request_that_others_overtake_for_ever_is_told_of(watched):
     watched.disk.submit(0)
     (lost,) = watched.service.take_batch()

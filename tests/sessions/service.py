@@ -51,6 +51,7 @@ class ScriptedService:
     def __init__(self, epoch, answer, opens=True):
         self.epoch = epoch
         self.opens = opens
+        self.patience_ms = 0  # as Opened has it
         self.ended = threading.Event()  # the core has ended the stream in order
         self.stays = False  # and this side does not
         self.attach = None
@@ -92,7 +93,7 @@ class ScriptedService:
             if message.HasField("attach"):
                 self.attach = message.attach
                 if self.opens is True:
-                    self.say(opened=io_pb2.Opened())
+                    self.say(opened=io_pb2.Opened(patience_ms=self.patience_ms))
                 elif self.opens:
                     self._outbox.put(self.opens)
             elif message.HasField("begin"):

@@ -6,6 +6,7 @@ from microhypervisor.errors import PeerFault, Refusal
 from protos import core_pb2 as pb
 from protos import io_pb2
 from sessions import service as module
+from sessions.session import Session
 from tests.sessions.service import PATIENCE, described, eventually, slots
 from tests.sessions.services import background
 
@@ -136,6 +137,30 @@ def test_begin_does_not_wait_until_the_old_stream_has_ended(services, disk):
     assert 0 < result[0] < PATIENCE
     assert disk.device.served
     goes_on(services, disk, 1)
+
+
+def test_a_driver_that_died_before_anybody_saw_that_it_served_has_served(
+    services, disk, monkeypatch
+):
+    services.how[1, "disk0"] = {"answer": False}
+    thread, result = background(swap, services)
+    new = eventually(lambda: services.made[1, "disk0"].begin and services.made[1, "disk0"])
+    ask = Session.wait_attached
+
+    def ask_late(session):
+        assert session.join(PATIENCE)
+        return ask(session)
+
+    monkeypatch.setattr(Session, "wait_attached", ask_late)
+    new.say(attached=described())
+    new.take_control("activate")
+    disk.submit(0)
+    new.complete(*new.take_batch())
+    eventually(lambda: disk.done() == [0])
+    services.die(1)
+    thread.join(PATIENCE)
+    assert disk.device.config.spec == NEW, result
+    assert services.next(pb.EVENT_DEVICE_LOST).epoch == 1
 
 
 def test_begin_that_carries_state_waits_for_what_the_old_driver_says_last(services, disk):
