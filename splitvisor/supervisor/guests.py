@@ -5,7 +5,7 @@ say too little or were missed.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any
 
 import grpc
@@ -18,12 +18,14 @@ from splitvisor.errors import UserError
 from splitvisor.image.builder import BuiltGuest
 from splitvisor.machine import Guest, OnReset
 from splitvisor.supervisor import events, rpc
+from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.plan import Plan
 
 Opening = Callable[[core.GuestConfig], AbstractAsyncContextManager[None]]
 
 BOOTS = 5  # of a guest whose service OS dies each time
 CALL_DEADLINE = 30.0  # seconds; creating a guest attaches its devices, on a loaded host
+LOOK_AGAIN = 0.1  # seconds; after a look at the guests that failed
 
 
 class GuestKeeper:
@@ -79,6 +81,14 @@ class GuestKeeper:
         except grpc.RpcError:
             return []
         return list(reply.guests)
+
+    async def _look(self) -> list[core.GuestStatus]:
+        """The core's view of all guests, asked for until it answers; never if it is gone."""
+        while True:
+            with suppress(grpc.RpcError):
+                reply = await rpc.call(self._stub.ListGuests, core.ListRequest(), CALL_DEADLINE)
+                return list(reply.guests)
+            await trio.sleep(LOOK_AGAIN)
 
     async def wait(self, name: str) -> core.GuestStatus:
         """What became of a guest, once it has ended for good."""
@@ -206,16 +216,20 @@ class GuestKeeper:
                 self._settle(last)
                 return
             await self._boot(guest, built)
+            self._report(events.GuestRestarted(guest.name))
+            if guest.name in self._stopping:
+                await rpc.call(self._stub.StopGuest, reference, CALL_DEADLINE)
         except grpc.RpcError as error:
-            failure = rpc.failure(f"guest {guest.name}: the core", error)
-            if not isinstance(failure, UserError):
-                raise failure from None
-            self._report(events.GuestNotRestarted(guest.name, str(failure)))  # others go on
-            self._settle(last)
-            return
-        self._report(events.GuestRestarted(guest.name))
-        if guest.name in self._stopping:
-            await rpc.call(self._stub.StopGuest, reference, CALL_DEADLINE)
+            await self._give_up(last, str(rpc.failure("the core", error)))
+        except (UserError, MachineError) as error:
+            await self._give_up(last, str(error))
+
+    async def _give_up(self, last: core.GuestStatus, why: str) -> None:
+        """It is not started anew, and others go on; without a core, the machine does not."""
+        await self._look()
+        why = why.removeprefix(f"guest {last.name}: ")
+        self._report(events.GuestNotRestarted(last.name, why))
+        self._settle(last)
 
 
 def altered(schedule: core.Schedule, request: operator.SetScheduleRequest) -> core.Schedule:

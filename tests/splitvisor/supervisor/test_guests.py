@@ -215,3 +215,13 @@ async def test_a_restart_that_is_refused_ends_this_guest_alone(the_core, tmp_pat
         assert status.end_reason == core.END_RESET
         (told,) = restarting.told(events.GuestNotRestarted)
         assert "0 vCPUs" in told.why
+
+
+async def test_so_does_one_whose_service_os_dies_each_time(the_core, tmp_path):
+    async with followed(the_core, tmp_path) as restarting:
+        restarting.config.devices.add(name="disk0", service="io", model="block")  # nobody is io
+        restarting.config.devices[0].virtio.CopyFrom(core.VirtioMmio(base=0xD0000000, irq=5))
+        status = await restarting.keeper.wait("again")
+        assert status.end_reason == core.END_RESET
+        (told,) = restarting.told(events.GuestNotRestarted)
+        assert told.why.startswith("a service OS died 5 times in a row")
