@@ -35,7 +35,7 @@ BUGS = (
             Edit(
                 DIALOGUE,
                 "Dialogue._fill",
-                "device.log.settled or device.recall(entry)",
+                "device.recall(entry)",
                 "True",
             ),
         ),
