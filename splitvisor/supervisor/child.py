@@ -10,6 +10,7 @@ kernel takes the *thread* that started them for the parent.
 """
 
 import ctypes
+import errno
 import math
 import os
 import signal
@@ -24,6 +25,11 @@ import trio
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 _PF_EXITING = 4  # include/linux/sched.h; among the flags of proc_pid_stat(5)
+_CURES = {
+    errno.EAGAIN: "raise the limit on processes (ulimit -u)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENOSPC: "make room there",
+}
 _WAITING = trio.CapacityLimiter(math.inf)  # threads that wait for stops, one for each child
 
 
@@ -188,6 +194,8 @@ def spawn(
 ) -> Child:
     """Exec `python -m module` in a process group of its own; `--ready-fd` ends its arguments.
 
+    OSError if the host does not let us: see `cannot_start`.
+
     Not in a session of its own: Linux shares the CPUs out among sessions first (autogroups, see
     sched(7)), and one who serves would wait while another, in its session, starts to stand by.
     """
@@ -211,6 +219,13 @@ def spawn(
     finally:
         os.close(inherited)
     return Child(process, ready, log)
+
+
+def cannot_start(error: OSError) -> str:
+    """Why `spawn` failed, in one line, as StartError has it."""
+    where = f": {error.filename}" if error.filename else ""
+    cure = _CURES.get(error.errno or 0)
+    return f"could not be started: {error.strerror}{where}{f' ({cure})' if cure else ''}"
 
 
 def describe_status(status: int) -> str:

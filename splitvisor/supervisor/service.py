@@ -19,7 +19,7 @@ from splitvisor.errors import UserError
 from splitvisor.machine import Guest, ServiceSettings
 from splitvisor.supervisor import events, reports, steps, urgency
 from splitvisor.supervisor.attention import Attention
-from splitvisor.supervisor.child import StartError, Stdio
+from splitvisor.supervisor.child import StartError, Stdio, cannot_start
 from splitvisor.supervisor.consequences import Consequences
 from splitvisor.supervisor.core_calls import Calls, problems_of, reason_of
 from splitvisor.supervisor.fault_orders import FaultOrders
@@ -100,7 +100,9 @@ class ServiceKeeper:
         while self._heard:
             now, heard = time.monotonic_ns(), self._heard[0]
             if isinstance(heard, steps.Reaped) and self.machine.is_news(heard):
-                self._tell(next(p.child for p in self._buried if p.endpoint.epoch == heard.epoch))
+                for dead in self._buried:
+                    if dead.endpoint.epoch == heard.epoch:
+                        self._tell(dead.child)
             for action in self.machine.handle(heard, now):
                 self._begin(action)
             self._heard.popleft()
@@ -247,10 +249,16 @@ class ServiceKeeper:
         start = self._nursery.start_soon
         match action:
             case steps.Launch(epoch, standby):
-                self._processes[epoch] = self._spawn(epoch)
+                try:
+                    self._processes[epoch] = self._spawn(epoch)
+                except OSError as error:
+                    self.feed(steps.Lost(epoch, cannot_start(error)))
+                    return
                 if standby:
                     urgency.patient(self._processes[epoch].child.pid)
                 start(self._bring_up, epoch)
+            case steps.Fence(epoch) if epoch not in self._processes:
+                self.feed(steps.Reaped(epoch, 0, "it was not even started", killed=False))
             case steps.Fence(epoch):
                 self._processes[epoch].give_up()
                 if self._processes[epoch].child.bury_at_once():

@@ -24,7 +24,14 @@ from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.machine import Guest, Machine
 from splitvisor.supervisor import ending, events, faults, rpc, steps, urgency
-from splitvisor.supervisor.child import Child, StartError, Stdio, adopt_orphans, spawn
+from splitvisor.supervisor.child import (
+    Child,
+    StartError,
+    Stdio,
+    adopt_orphans,
+    cannot_start,
+    spawn,
+)
 from splitvisor.supervisor.core_calls import CoreCalls
 from splitvisor.supervisor.events import ServiceEvent
 from splitvisor.supervisor.failure import MachineError, one_failure
@@ -156,7 +163,10 @@ class Supervisor:
             async with trio.open_nursery() as services, AsyncExitStack() as stack:
                 for service in self._services.values():
                     services.start_soon(service.keep)  # they come up while the core does
-                self._core = self._spawn_core()
+                try:
+                    self._core = self._spawn_core()
+                except OSError as error:
+                    raise UserError(f"the core {cannot_start(error)}") from None
                 await self._await_core(self._core)
                 messages = await stack.enter_async_context(
                     rpc.stream(self._stub.WatchEvents, core.WatchRequest())

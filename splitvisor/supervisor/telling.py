@@ -35,8 +35,9 @@ class Telling:
         self._woken.set()
 
     def take_back(self) -> None:
-        """The last of them is not told."""
-        self._untold.pop()
+        """The last of them is not told, if that is what a child left."""
+        if self._untold and isinstance(self._untold[-1][0], Child):
+            self._untold.pop()
 
     async def keep(self) -> None:
         """For as long as the machine runs."""

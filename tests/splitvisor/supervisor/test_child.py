@@ -1,5 +1,6 @@
 """Real child processes: readiness, death, burial with descendants."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,7 +9,14 @@ import pytest
 import trio
 import trio.testing
 
-from splitvisor.supervisor.child import StartError, Stdio, adopt_orphans, describe_status, spawn
+from splitvisor.supervisor.child import (
+    StartError,
+    Stdio,
+    adopt_orphans,
+    cannot_start,
+    describe_status,
+    spawn,
+)
 
 SAY_READY = "import os, sys; os.write(int(sys.argv[-1]), b'!')\n"
 WAIT = "import signal; signal.pause()\n"
@@ -235,3 +243,15 @@ def test_statuses_in_words():
     assert describe_status(3 << 8) == "exit status 3"
     assert describe_status(11) == "signal 11 (SIGSEGV)"
     assert describe_status(40) == "signal 40"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EAGAIN, "again"), "again (raise the limit on processes (ulimit -u))"),
+        (OSError(errno.ENOSPC, "full", "a.log"), "full: a.log (make room there)"),
+        (OSError(errno.EPERM, "no"), "no"),
+    ],
+)
+def test_what_the_host_does_not_allow_is_one_line(error, line):
+    assert cannot_start(error) == f"could not be started: {line}"

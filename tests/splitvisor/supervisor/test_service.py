@@ -362,6 +362,39 @@ async def test_an_incarnation_that_cannot_start_is_followed_by_another(lab):
     assert lab.keeper.status().deaths == 2
 
 
+NOT_STARTED = "could not be started: Is a directory: {}"
+
+
+@cold
+async def test_one_that_the_host_does_not_let_start_is_followed_by_another(lab):
+    log = lab.directory.log("service.2")
+    log.mkdir()  # where a file belongs
+    lab.keeper.kill()
+    assert (await lab.until(events.ServiceFailed)).problem == NOT_STARTED.format(log)
+    assert (await lab.until(events.ServiceDied)).epoch == 2
+    recovered = await lab.until(events.ServiceRecovered)
+    assert (recovered.epoch, lab.keeper.status().deaths) == (3, 2)
+
+
+async def test_so_is_one_that_was_to_stand_by(lab):
+    await lab.until(events.ServiceStandsBy)
+    log = lab.directory.log("service.3")
+    log.mkdir()  # where a file belongs
+    lab.keeper.kill()
+    lost = await lab.until(events.ServiceStandbyLost)
+    assert (lost.epoch, lost.why) == (3, NOT_STARTED.format(log))
+    assert (await lab.until(events.ServiceStandsBy)).epoch == 4
+    assert lab.keeper.status().deaths == 1
+
+
+async def test_at_the_very_first_start_that_is_one_line_for_the_user(tmp_path):
+    lab = Lab(tmp_path, ServiceSettings())
+    lab.directory.log("service.1").mkdir()
+    why = f"service OS service {NOT_STARTED.format(lab.directory.log('service.1'))}"
+    with lab.directory, pytest.raises(UserError, match=f"^{why}$"), one_failure():
+        await lab.keeper.keep()
+
+
 async def test_it_ends_in_order(lab):
     await lab.until(events.ServiceStandsBy)
     await lab.keeper.end(trio.CancelScope())
