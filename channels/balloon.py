@@ -8,10 +8,14 @@ number, count for nothing.
 Which pages are in it is recorded here, so a page given twice counts once, and `actual` in the
 configuration space is what the core counted, whatever the driver writes there. A reset empties
 the balloon: the next driver knows nothing of it, and a page that it touches comes back as zeros.
+
+A request may be long, and all guests share the core's interpreter: it is taken in pieces, and
+between two of them whoever waits has its turn.
 """
 
 import struct
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import groupby
@@ -29,6 +33,8 @@ FEATURES = 1 << 0 | 1 << 2  # MUST_TELL_HOST, DEFLATE_ON_OOM: both ask something
 INFLATE = 0  # the first queue; the second deflates
 QUEUE_SIZE = 128
 MINIMUM = 1 << 20  # bytes that every guest keeps: without any it could not even answer
+PIECE = 1024  # pages that are taken at once: about a millisecond
+MOST = 1 << 16  # pages that a request may name, those beyond count for nothing; Linux names 256
 
 
 class Balloon:
@@ -101,11 +107,20 @@ class Balloon:
         return answer
 
     def _serve(self, request: io_pb2.Request) -> None:
+        payload = memoryview(request.payload)[: 4 * MOST]
+        numbers = payload[: len(payload) & ~3].cast("I")
+        for at in range(0, len(numbers), PIECE):
+            if not self._take(request, numbers[at : at + PIECE]):
+                return
+            time.sleep(0)  # whoever waits for a lock, or to run at all, comes first
+
+    def _take(self, request: io_pb2.Request, numbers: memoryview) -> bool:
+        """A piece of a request; whether that was still there to be served."""
         memory, inflate = self.device.memory, request.queue == INFLATE
         with self._lock, self.device.lock:
             if not self.device.log.find(request.slot, request.generation):
-                return  # the guest has reset the device: these pages may be in use again
-            for address, length in self._pieces(request.payload):
+                return False  # the guest has reset the device: these pages may be in use again
+            for address, length in self._runs(numbers):
                 place = memory.place(address, length)
                 assert place is not None
                 first, end = place // PAGE, (place + length) // PAGE
@@ -114,16 +129,17 @@ class Balloon:
                 if inflate:
                     memory.release(address, length)
             self._show()
+        return True
 
-    def _pieces(self, payload: bytes) -> Iterator[tuple[int, int]]:
-        """What a request names of this guest's RAM: address and bytes of each contiguous piece."""
-        pages = sorted(set(memoryview(payload)[: len(payload) & ~3].cast("I")))
+    def _runs(self, numbers: memoryview) -> Iterator[tuple[int, int]]:
+        """What is named of this guest's RAM: address and bytes of each contiguous run."""
+        pages = sorted(set(numbers))
         for region in self._ram:
             ends = (bisect_left(pages, address // PAGE) for address in (region.base, region.end))
             inside = enumerate(pages[slice(*ends)])
             for _, run in groupby(inside, lambda pair: pair[1] - pair[0]):
-                numbers = [page for _, page in run]
-                yield numbers[0] * PAGE, len(numbers) * PAGE
+                adjacent = [page for _, page in run]
+                yield adjacent[0] * PAGE, len(adjacent) * PAGE
 
     def _config_space(self) -> bytes:
         """num_pages and actual (5.5.4), both in pages that the balloon holds."""

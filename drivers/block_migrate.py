@@ -157,6 +157,8 @@ class MigrateBlock:
         source, target = self._opened
         if source.readonly:
             raise DriverError("the source of a copy is read-only: it needs none, copy it by cp")
+        if getattr(target, "forgets", False):
+            raise DriverError("the target of a copy keeps nothing: name a disk that does")
         if target.readonly:
             raise DriverError("the target of a copy is read-only: leave readonly out")
         if target.size < source.size:

@@ -3,7 +3,9 @@
 The drivers that come with splitvisor stand there beside anyone else's; none is special.
 """
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,18 @@ from drivers.spec import parse
 Adapt = Callable[[Any], Any]
 
 GROUP = "splitvisor.drivers"
+OWN = "drivers."  # begins the modules of those that are known to be importable
 MAX_DEPTH = 16  # of a stack
 _NOWHERE = Keep(Path("/nonexistent"))
+_trial: Callable[[str], str] | None = None
+
+
+def try_first(trial: Callable[[str], str]) -> None:
+    """Have `trial` say of each driver of somebody else, by its entry point's value, why it is not
+    to be imported here; "" if it may be. For processes that are to outlive a driver's mistakes.
+    """
+    global _trial  # noqa: PLW0603  # a process is one that is to outlive them, or is not
+    _trial = trial
 
 
 def names(kind: str) -> list[str]:
@@ -34,8 +46,11 @@ def find(kind: str, name: str) -> type[Any]:
     if name not in found:
         raise SpecError(f"no {kind} driver {name!r}{nearest(name, found)}")
     what = f"{kind} driver {name!r} ({found[name]})"
+    if problem := _problem_of_import(found[name]):
+        raise DriverError(f"{what} cannot be loaded: {problem}")
     try:
-        loaded: type[Any] = load(found[name])
+        with redirect_stdout(sys.stderr):  # standard output is for what was asked for
+            loaded: type[Any] = load(found[name])
     except BaseException as error:  # also one that wants to end the process
         raise DriverError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from None
     if problem := problem_of(loaded):
@@ -45,7 +60,9 @@ def find(kind: str, name: str) -> type[Any]:
 
 def check(kind: str, spec_text: str) -> None:
     """Raise DriverError for everything that can be known to be wrong without opening anything."""
-    _claims(*_prepare(kind, spec_text, _NOWHERE))
+    driver, options = _prepare(kind, spec_text, _NOWHERE)
+    _claims(driver, options)
+    _content(driver, options)
 
 
 def claims(kind: str, spec_text: str, keep: Keep = _NOWHERE) -> Sequence[Claim]:
@@ -103,11 +120,13 @@ def _claims(driver: type[Any], options: Any) -> Sequence[Claim]:
 
 
 def _content(driver: type[Any], options: Any) -> str:
-    said: str = _answer(driver, "content", options, str)
+    said = _answer(driver, "content", options, lambda text="": text)
+    if not isinstance(said, str):
+        raise DriverError(f"{_called(driver, 'content')} gives {said!r}: no text")
     return said
 
 
-def _answer(driver: type[Any], method: str, options: Any, kind: type[Any]) -> Any:
+def _answer(driver: type[Any], method: str, options: Any, kind: Callable[..., Any]) -> Any:
     """What a driver says of itself, an empty `kind` by default; DriverError, whatever it raises."""
     try:
         return kind(getattr(driver, method)(options)) if hasattr(driver, method) else kind()
@@ -120,6 +139,11 @@ def _answer(driver: type[Any], method: str, options: Any, kind: type[Any]) -> An
 
 def _called(driver: type[Any], method: str) -> str:
     return f"{method}() of the driver {driver.__module__}:{driver.__qualname__}"
+
+
+def _problem_of_import(value: str) -> str:
+    known = value.startswith(OWN) or value.partition(":")[0] in sys.modules
+    return "" if known or _trial is None else _trial(value)
 
 
 def _found(kind: str) -> dict[str, str]:

@@ -77,9 +77,7 @@ class VcpuBus:
     def port_out(self, port: int, size: int, value: int) -> None:
         device = self._map.port_device(port, size)
         if device is not None:
-            if device.can_post():
-                device.port_out(port, size, value)
-            else:
+            if not device.port_out(port, size, value, wait=False):
                 with self._blocking():
                     device.port_out(port, size, value)
         elif action := self._map.power_action(port, value):

@@ -60,6 +60,7 @@ def _serve(options: argparse.Namespace) -> None:
         raise StartError("no token: set SPLITVISOR_TOKEN")
     run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
     _belong_to_parent()
+    sys.stdout = sys.stderr  # what a driver prints is no guest's output
     windows = Windows()
     device: MakeDevice = Device
     add_more: AddMore = None

@@ -40,15 +40,14 @@ class PortDevice(ServedDevice):
                 self._changed.wait_for(lambda: entry.done or self._closed)
             return access.value
 
-    def port_out(self, port: int, size: int, value: int) -> None:
-        """A guest write; waits only while too many are in flight."""
+    def port_out(self, port: int, size: int, value: int, wait: bool = True) -> bool:
+        """A guest write; while too many are in flight it waits, or is refused: False."""
         with self.lock:
+            if not (wait or self._free or self._closed):
+                return False
             access = io_pb2.Access(offset=port - self.base, size=size, write=True, value=value)
             self._submit(access)
-
-    def can_post(self) -> bool:
-        """Whether a write now would not wait (it still may, if another vCPU is faster)."""
-        return bool(self._free)
+            return True
 
     def collect(self) -> list[InFlight]:
         with self.lock:

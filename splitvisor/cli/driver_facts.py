@@ -14,7 +14,6 @@ from typing import Any, Literal, get_args, get_origin
 from drivers import registry
 from drivers.interface import Child, DriverError
 from drivers.options import Seconds, Shift, Size, nearest
-from splitvisor.cli.driver_import import problem_of_import
 from splitvisor.conformance.run import KINDS
 from splitvisor.conformance.subject import option_types
 from splitvisor.errors import UserError
@@ -32,7 +31,6 @@ _TYPES: dict[Any, str] = {
     Child: "driver",
     tuple[Child, ...]: "drivers",
 }
-_OWN = "splitvisor"  # the package whose drivers are known to be importable
 _UNITS = ((60.0, "m"), (1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
@@ -81,8 +79,6 @@ def facts(kind: str, name: str) -> Facts:
     package, version = _origin(f"{kind}.{name}")
     if kind not in KINDS:
         problem = f"no device is of kind {kind!r}{nearest(kind, KINDS)}"
-        return Facts(kind, name, package, version, "", problem)
-    if package != _OWN and (problem := problem_of_import(kind, name)):
         return Facts(kind, name, package, version, "", problem)
     try:
         driver = registry.find(kind, name)

@@ -41,6 +41,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
     """
     try:
         spec = rooted(kind, spec, Path(os.path.abspath(".")))
+        registry.check(kind, spec)
         refuse_without_contract(kind, spec)
         stake = _at_stake(kind, spec)
         if stake and not yes:

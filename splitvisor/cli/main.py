@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from drivers import registry
 from splitvisor.cli.balloon import balloon
 from splitvisor.cli.chaos import chaos
 from splitvisor.cli.demo import demo
@@ -33,6 +34,7 @@ from splitvisor.cli.up import up
 from splitvisor.errors import UserError
 from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import default_root
+from splitvisor.trial_import import problem_of_import
 
 _STDOUT = 1
 # Without a file's name these come from a stream that was open before us.
@@ -86,6 +88,7 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status."""
+    registry.try_first(problem_of_import)
     try:
         status = cli.main(arguments, prog_name="splitvisor", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from channels.balloon import FEATURES, MINIMUM
+from channels.balloon import FEATURES, MINIMUM, MOST, PIECE
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
@@ -277,6 +277,48 @@ def test_pages_are_not_taken_for_a_request_that_a_reset_has_made_void(driver):
     driver.give(FIRST + 2)
     assert driver.page(FIRST) == FIRST % 255 + 1
     assert driver.balloon.actual == RAM - PAGE
+
+
+class Yielding:
+    """A lock, and what happens once when it is free again."""
+
+    def __init__(self, then):
+        self.lock, self.then = threading.Lock(), then
+
+    def __enter__(self):
+        self.lock.acquire()
+
+    def __exit__(self, *_):
+        self.lock.release()
+        then, self.then = self.then, None
+        if then:
+            then()
+
+
+def test_a_long_request_is_taken_in_pieces(driver):
+    generation = driver.read(v.CONFIG_GENERATION)
+    driver.give(*[FIRST, FIRST + 1] * PIECE, FIRST + 2)
+    assert driver.read(v.CONFIG_GENERATION) == generation + 3
+    assert driver.balloon.actual == RAM - 3 * PAGE
+
+
+def test_a_reset_between_two_pieces_of_a_request_keeps_the_pages_of_the_second(driver):
+    driver.fill(FIRST, FIRST + 1)
+    driver.give(FIRST + 9)  # the session has nothing to do now
+    driver.balloon._lock = Yielding(lambda: driver.write(v.STATUS, 0))
+    driver.offer(INFLATE, [FIRST] * PIECE + [FIRST + 1])
+    eventually(lambda: driver.balloon._lock.then is None)
+    driver.start()
+    driver.give(FIRST + 2)
+    assert (driver.page(FIRST), driver.page(FIRST + 1)) == (0, (FIRST + 1) % 255 + 1)
+    assert driver.balloon.actual == RAM - PAGE
+
+
+def test_what_a_request_names_beyond_any_driver_counts_for_nothing(driver):
+    driver.fill(FIRST, FIRST + 1, FIRST + 2)
+    driver.give(*[FIRST] * (MOST - 1), FIRST + 1, FIRST + 2)
+    assert driver.balloon.actual == RAM - 2 * PAGE
+    assert (driver.page(FIRST + 1), driver.page(FIRST + 2)) == (0, (FIRST + 2) % 255 + 1)
 
 
 def test_a_guest_that_gives_its_own_rings_away_stops_its_device_alone(driver):

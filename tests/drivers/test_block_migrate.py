@@ -253,6 +253,16 @@ def test_a_target_that_cannot_be_one_is_refused_in_one_line(place, change, probl
     assert "\n" not in str(raised.value)
 
 
+def test_a_target_that_keeps_nothing_is_refused(place):
+    with pytest.raises(DriverError, match="target of a copy keeps nothing: name a disk that does"):
+        make(
+            "block",
+            f"migrate:source=(file:path={place}/old.img),"
+            "target=(throttle:iops=9,child=(null:size=64M))",
+            Keep(place / "keep"),
+        )
+
+
 def test_readonly_disks_are_refused(place):
     with pytest.raises(DriverError, match="target of a copy is read-only: leave readonly out"):
         make(

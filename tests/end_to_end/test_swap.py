@@ -60,6 +60,16 @@ def refused(machine, device, spec, **more):
     return str(raised.value)
 
 
+def test_a_driver_whose_import_ends_the_process_ends_nobody(bed, image, tmp_path):
+    (tmp_path / "quitter.py").write_text("import os\nos._exit(3)\n")
+    bed.lend(tmp_path, {"block.quitter": "quitter:Disk"})
+    machine = bed.start("blockcheck", [DISK], "depth=32 passes=400")
+    machine.wait_for_standby()
+    machine.wait_for_requests(64)
+    said = refused(machine, "disk0", f"throttle:iops=9,child=(quitter:path={image})")
+    assert "importing it ends the process (status 3)" in said
+
+
 def test_a_disk_is_swapped_under_a_storm_again_and_again(bed, image):
     machine = bed.start("storm", [DISK], "seconds=10 seed=7 hz=1G entropy=200")
     machine.wait_for_standby()

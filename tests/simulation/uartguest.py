@@ -51,7 +51,7 @@ class UartGuest:
 
     def submit(self, queue: int, pick) -> str | None:
         """One access, if it need not wait."""
-        if not self.device.can_post():
+        if not self.device._free:
             return None
         kind = pick(4)
         if kind == 0:

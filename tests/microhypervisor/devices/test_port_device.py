@@ -119,9 +119,8 @@ def test_a_read_survives_the_death_of_its_service_os(ports):
 def test_writes_wait_when_as_many_as_agreed_are_in_flight(ports):
     service = ports.attach()
     for count in range(SLOTS):
-        assert ports.device.can_post()
-        ports.out(0, count)
-    assert not ports.device.can_post()
+        assert ports.device.port_out(BASE, 1, count, wait=False)
+    assert not ports.device.port_out(BASE, 1, 99, wait=False)
     late = threading.Thread(target=ports.out, args=(0, 99))
     late.start()
     requests = take(service, SLOTS)
@@ -155,10 +154,11 @@ def test_wrong_answers_are_dropped_and_the_read_goes_on_waiting(ports):
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_when_the_guest_ends_reads_give_all_ones_and_writes_vanish(ports, size):
     reading = ports.start_in(0, size)
-    eventually(lambda: len(ports.device.log) or not ports.device.can_post())
+    eventually(lambda: ports.device._changed._waiters)
     ports.device.release_waiters()
     assert reading.get(timeout=PATIENCE) == all_ones(size)
     ports.out(0, 1)
+    assert ports.device.port_out(BASE, size, 1, wait=False)
     assert ports.device.port_in(BASE, size) == all_ones(size)
 
 

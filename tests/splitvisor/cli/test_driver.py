@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from drivers import registry
-from splitvisor.cli import driver_import
+from splitvisor import trial_import
 from splitvisor.cli.driver_facts import example_of, installed, options_of
 from splitvisor.cli.driver_templates import DRIVERS
 from splitvisor.cli.main import main
@@ -72,22 +72,25 @@ def install(tmp_path, monkeypatch):
         ),
         (
             "import os; os._exit(3)",
-            "importing it ends the process (status 3): have the module only define things",
+            "clock driver 'Broken' (mistaken:Broken) cannot be loaded: importing it ends the"
+            " process (status 3): have the module only define things",
         ),
         (
             "import os; os.abort()",
-            "importing it ends the process (signal 6): have the module only define things",
+            "clock driver 'Broken' (mistaken:Broken) cannot be loaded: importing it ends the"
+            " process (signal 6): have the module only define things",
         ),
         (
             "import threading; threading.Event().wait()",
-            "importing it takes more than 1 s: have the module only define things",
+            "clock driver 'Broken' (mistaken:Broken) cannot be loaded: importing it takes more than"
+            " 1 s: have the module only define things",
         ),
     ],
 )
 def test_ls_tells_of_a_driver_that_ends_or_blocks_who_imports_it_and_lists_the_others(
     splitvisor, install, monkeypatch, text, why
 ):
-    monkeypatch.setattr(driver_import, "PATIENCE", 1.0)
+    monkeypatch.setattr(trial_import, "PATIENCE", 1.0)
     install(text, "clock.Broken")
     status, said, _ = splitvisor("driver", "ls", "--kind", "clock", "--json")
     assert status == 0
@@ -95,11 +98,20 @@ def test_ls_tells_of_a_driver_that_ends_or_blocks_who_imports_it_and_lists_the_o
     assert problems.pop("Broken") == why
     assert "system" in problems
     assert not any(problems.values())
-    assert splitvisor("driver", "show", "clock.Broken") == (
-        2,
+    said = f"splitvisor: driver 'clock.Broken' cannot be used: {why}\n"
+    assert splitvisor("driver", "show", "clock.Broken") == (2, "", said)
+    assert splitvisor("driver", "test", "--kind", "clock", "Broken")[1:] == (
         "",
-        f"splitvisor: driver 'clock.Broken' cannot be used: {why}\n",
+        f"splitvisor: {why}\n",
     )
+
+
+def test_what_a_module_prints_is_no_answer(splitvisor, install):
+    install("print('hello')", "clock.Talker")
+    status, said, errors = splitvisor("driver", "ls", "--kind", "clock", "--json")
+    assert status == 0
+    assert "Talker" in [d["name"] for d in json.loads(said)["drivers"]]
+    assert errors == "hello\n"
 
 
 MISTAKEN = """
@@ -182,6 +194,12 @@ class Claiming:
         pass
     def claims(options):
         return options.path
+class Numbered:
+    @dataclass
+    class Options:
+        pass
+    def content(options):
+        return 42
 class Claimed:
     @dataclass
     class Options:
@@ -196,6 +214,7 @@ class Claimed:
     [
         ("Choosy", "Options raise ZeroDivisionError: division by zero (ValueError refuses a val"),
         ("Claiming", "claims() of the driver mistaken:Claiming raises AttributeError: "),
+        ("Numbered", "content() of the driver mistaken:Numbered gives 42: no text"),
         ("Claimed", "claims() of the driver mistaken:Claimed gives ('/dev/sda',): no sequence of"),
     ],
 )
