@@ -64,7 +64,7 @@ class OverlayBlock:
         try:
             if not self._base.readonly:
                 raise DriverError(
-                    f"the base of {options.path} may be written to: add readonly to it, as in "
+                    f"the base of {options.path} may be written to: name one that may not, as "
                     "base=(file:path=a.img,readonly)"
                 )
             self._header = self._expected()

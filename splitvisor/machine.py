@@ -7,7 +7,8 @@ which is why they are short and plain.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -171,6 +172,7 @@ class Guest:
             raise UserError("the emulated CPU has no kernel's irqchip: leave it out, or take KVM")
         names = [device.name for device in self.devices] + [BALLOON] * self.balloon
         refuse_duplicates(f"guest {self.name}: device", names)
+        refuse_duplicates(f"guest {self.name}: folder with tag", _tags(self.devices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +259,14 @@ def refuse_duplicates(what: str, names: Iterable[str]) -> None:
         if name in seen:
             raise UserError(f"{what} {name} is there twice: rename one")
         seen.add(name)
+
+
+def _tags(devices: Iterable[Device]) -> Iterator[str]:
+    for device in devices:
+        if device.model is Model.FOLDER:
+            with suppress(DriverError):  # a wrong spec is refused with all others
+                if tag := parse(device.spec).options.get("tag"):
+                    yield tag
 
 
 def tagged(name: str, spec_text: str) -> str:

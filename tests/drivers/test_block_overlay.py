@@ -448,7 +448,7 @@ def test_options_of_no_use_are_refused(folder, more, words):
 
 
 def test_a_base_that_may_be_written_to_is_refused(folder):
-    with pytest.raises(DriverError, match="may be written to: add readonly to it"):
+    with pytest.raises(DriverError, match="may be written to: name one that may not"):
         make("block", spec(folder).replace(",readonly", ""), Keep(folder / "keep"))
 
 

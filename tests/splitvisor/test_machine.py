@@ -78,6 +78,16 @@ def test_two_devices_of_a_guest_do_not_share_a_name():
         guest(devices=(disk, disk))
 
 
+def test_two_folders_of_a_guest_do_not_share_a_tag():
+    folders = [
+        Device(f"share{i}", Model.FOLDER, f"directory:path=/{i},tag={tag}")
+        for i, tag in enumerate("aba")
+    ]
+    guest(devices=tuple(folders[:2]))
+    with pytest.raises(UserError, match="guest web: folder with tag a is there twice: rename one"):
+        guest(devices=tuple(folders))
+
+
 def test_the_balloon_takes_its_name_only_where_there_is_one():
     devices = (Device("balloon0", Model.BLOCK, "memory:size=1M"),)
     with pytest.raises(UserError, match="guest web: device balloon0 is there twice: rename one"):
