@@ -38,6 +38,8 @@ class BlockModel:
     """
 
     def __init__(self, driver: BlockDriver, seen: Shape | None = None) -> None:
+        if problem := block_shape.problem_of(driver):
+            raise DriverError(problem)
         self.shape = block_shape.offered(driver)
         if seen is not None:
             if problem := block_shape.refusal(seen, self.shape):

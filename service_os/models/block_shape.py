@@ -12,7 +12,7 @@ follow.
 
 import struct
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drivers.filter import abilities_of, block_size_of
 from drivers.interface import Ability, BlockDriver
@@ -20,6 +20,7 @@ from service_os.models.base import QueueShape, Shape
 
 DEVICE_ID = 2
 SECTOR = 512
+LARGEST = (1 << 63) - SECTOR  # bytes
 QUEUE_SIZE = 256
 HEADER = struct.Struct("<IIQ")  # type, reserved, sector
 SEGMENT = struct.Struct("<QII")  # sector, number of sectors, flags; of discard and write zeroes
@@ -70,6 +71,21 @@ class Limit(NamedTuple):
 
     sectors: int  # of each segment
     segments: int
+
+
+def problem_of(driver: Any) -> str:
+    """What an open driver has not that it must have, in one line; "" if it has all."""
+    for name in ("read", "write", "flush"):
+        if not callable(getattr(driver, name, None)):
+            return f"the driver has no method {name}"
+    size = getattr(driver, "size", None)
+    if not isinstance(size, int) or not 0 <= size <= LARGEST:
+        return f"the driver's size is {size!r}: it must be a number of bytes from 0 to {LARGEST}"
+    for name, kind in (("readonly", bool), ("identity", str)):
+        value = getattr(driver, name, None)
+        if not isinstance(value, kind):
+            return f"the driver's {name} is {value!r}: it must be of type {kind.__name__}"
+    return ""
 
 
 def offered(driver: BlockDriver) -> Shape:

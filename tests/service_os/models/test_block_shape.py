@@ -18,6 +18,7 @@ from service_os.models.block_shape import (
     as_seen,
     limits,
     offered,
+    problem_of,
     refusal,
 )
 
@@ -45,6 +46,25 @@ def test_a_driver_that_says_nothing_is_a_disk_that_can_be_read_written_and_flush
     assert not shape.features & (F_RO | F_DISCARD | F_WRITE_ZEROES)
     assert [(q.max_size, q.header_bytes, q.ordered) for q in shape.queues] == [(256, 16, True)]
     assert not any(shape.config_space[32:])
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({}, ""),
+        ({"read": None}, "the driver has no method read"),
+        ({"size": "8M"}, "the driver's size is '8M': it must be a number of bytes from 0 to 9223"),
+        ({"size": -512}, "the driver's size is -512: it must be a number of bytes from 0 to 9223"),
+        ({"size": 1 << 80}, "the driver's size is 1208925819614629174706176: it must be a number"),
+        ({"readonly": None}, "the driver's readonly is None: it must be of type bool"),
+        ({"identity": 12345}, "the driver's identity is 12345: it must be of type str"),
+    ],
+)
+def test_what_a_driver_must_have_is_named(changed, problem):
+    methods = dict.fromkeys(("read", "write", "flush"), print)
+    found = problem_of(SimpleNamespace(**vars(PLAIN) | methods | changed))
+    assert found.startswith(problem)
+    assert bool(found) == bool(problem)
 
 
 def test_the_configuration_space_has_one_size():
