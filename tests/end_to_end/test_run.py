@@ -236,6 +236,30 @@ def test_killing_the_launcher_takes_everything_along_and_the_next_cleans_up(spli
     assert splitvisor("run", guest("hello"))[0] == 0
 
 
+TALKER = """
+from drivers.block_null import NullBlock
+class Talker(NullBlock):
+    def read(self, offset, into):
+        print("spoken at", offset)
+        super().read(offset, into)
+"""
+
+
+def test_what_a_driver_prints_is_no_guests_output(splitvisor, guest, tmp_path, monkeypatch):
+    (tmp_path / "talker.py").write_text(TALKER)
+    (tmp_path / "talker-1.dist-info").mkdir()
+    points = tmp_path / "talker-1.dist-info" / "entry_points.txt"
+    points.write_text("[splitvisor.drivers]\nblock.talker = talker:Talker\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    status, output, errors = splitvisor(
+        "run", "-v", guest("blockcheck"), "--disk", "talker:size=1M", "--", "passes=1"
+    )
+    assert status == 1  # the disk forgets
+    assert "blockcheck: FAIL" in output
+    assert "spoken" not in output
+    assert "service: spoken at " in errors
+
+
 def test_a_terminal_is_in_cbreak_mode_while_the_guest_runs_and_ctrl_c_ends_it(splitvisor, guest):
     master, terminal = pty.openpty()
     before = termios.tcgetattr(terminal)
