@@ -190,14 +190,21 @@ class Child:
 
 
 def spawn(
-    module: str, arguments: Sequence[str], log: Path, stdio: Stdio, env: Mapping[str, str]
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    stdio: Stdio,
+    env: Mapping[str, str],
+    *,
+    apart: bool = False,
 ) -> Child:
     """Exec `python -m module` in a process group of its own; `--ready-fd` ends its arguments.
 
     OSError if the host does not let us: see `cannot_start`.
 
-    Not in a session of its own: Linux shares the CPUs out among sessions first (autogroups, see
-    sched(7)), and one who serves would wait while another, in its session, starts to stand by.
+    Linux shares the CPUs out among sessions first (autogroups, see sched(7)). Only one that is
+    `apart` has a session of its own, with as much of them as all others of ours together; among
+    those, whoever serves goes before whoever starts to stand by.
     """
     # -P: what lies about in the current directory is not to be imported.
     command = [sys.executable, "-P", "-m", module, *arguments]
@@ -211,7 +218,8 @@ def spawn(
                 stderr=errors,
                 env=dict(env),
                 pass_fds=(inherited,),
-                process_group=0,
+                start_new_session=apart,
+                process_group=None if apart else 0,
             )
     except BaseException:
         os.close(ready)

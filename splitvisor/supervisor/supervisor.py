@@ -337,6 +337,7 @@ class Supervisor:
             self._directory.log("core"),
             Stdio(subprocess.DEVNULL, subprocess.DEVNULL),
             child_environment(),
+            apart=True,  # guests compute
         )
 
     async def _await_core(self, child: Child) -> None:

@@ -28,10 +28,10 @@ def start(tmp_path):
     """Start a child that runs some Python."""
     children = []
 
-    def start(code, stdio=NOTHING):
+    def start(code, stdio=NOTHING, **more):
         (tmp_path / "some_child.py").write_text(code)
         env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        children.append(spawn("some_child", [], tmp_path / "child.log", stdio, env))
+        children.append(spawn("some_child", [], tmp_path / "child.log", stdio, env, **more))
         return children[-1]
 
     yield start
@@ -51,6 +51,10 @@ async def test_a_child_is_ready_when_it_says_so_and_buried_with_its_status(start
     await child.ready(20)
     assert os.getpgid(child.pid) == child.pid
     assert os.getsid(child.pid) == os.getsid(0)  # which shares out the CPUs, see `spawn`
+    apart = start(SAY_READY + WAIT, apart=True)
+    await apart.ready(20)
+    assert os.getpgid(apart.pid) == os.getsid(apart.pid) == apart.pid
+    await apart.bury()
     child.kill()
     await child.died()
     await child.bury()
