@@ -75,9 +75,8 @@ class Limit(NamedTuple):
 
 def problem_of(driver: Any) -> str:
     """What an open driver has not that it must have, in one line; "" if it has all."""
-    for name in ("read", "write", "flush"):
-        if not callable(getattr(driver, name, None)):
-            return f"the driver has no method {name}"
+    if not callable(getattr(driver, "read", None)):
+        return "the driver has no method read"
     size = getattr(driver, "size", None)
     if not isinstance(size, int) or not 0 <= size <= LARGEST:
         return f"the driver's size is {size!r}: it must be a number of bytes from 0 to {LARGEST}"

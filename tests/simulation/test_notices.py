@@ -2,7 +2,6 @@
 
 import pytest
 
-from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.inflight import InflightLog
 from microhypervisor.memory.window import GrantWindow
@@ -110,10 +109,6 @@ def somebody_else_is_blamed(recovery, device):
     _blame(recovery, "g/entropy0" if device != "g/entropy0" else "g/console0")
 
 
-def collected_twice(device):
-    pass
-
-
 def scratch_is_not_handed_over(model, state):
     _restore(model, state)
     model._scr = 0
@@ -138,7 +133,6 @@ PLANTED = [
     (Recovery, "_lose_active", connected_before_reaped),
     (Recovery, "_lose_standby", lost_standbys_are_kept),
     (Recovery, "_blame", somebody_else_is_blamed),
-    (PortDevice, "_forget_fresh", collected_twice),
     (UartModel, "_restore", scratch_is_not_handed_over),
 ]
 
