@@ -54,6 +54,7 @@ class ServedDevice(ABC):
         self.patience_ms = 0  # as Attached has them
         self.failure = b""
         self.doorbell = os.eventfd(0, os.EFD_CLOEXEC)
+        self._bell = threading.Lock()  # `ring` is called with and without the lock
         self.lock = threading.Lock()
         self.parking: frozenset[int] = frozenset()  # queues that wait for the world outside
         self.notice = notice  # tells the operator why the device needs a reset
@@ -67,8 +68,10 @@ class ServedDevice(ABC):
         self._interrupt = pulse
 
     def ring(self) -> None:
-        """Wake whoever waits for requests."""
-        os.eventfd_write(self.doorbell, 1)
+        """Wake whoever waits for requests; nobody does once the device is closed."""
+        with self._bell:
+            if self.doorbell >= 0:
+                os.eventfd_write(self.doorbell, 1)
 
     def tell(self, message: io_pb2.CoreMessage) -> None:
         """Queue a control message for the incarnation that serves now, in order; under the lock."""
@@ -288,4 +291,6 @@ class ServedDevice(ABC):
 
     def close(self) -> None:
         """Give the doorbell back; no session is left."""
-        os.close(self.doorbell)
+        with self._bell:
+            doorbell, self.doorbell = self.doorbell, -1
+            os.close(doorbell)

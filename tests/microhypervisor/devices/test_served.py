@@ -1,12 +1,14 @@
 """A device between incarnations: held for the next, and at its guest's end."""
 
+import os
 import threading
 
 import pytest
 
 from microhypervisor.devices import served
+from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
-from protos import io_pb2
+from protos import core_pb2, io_pb2
 from tests.microhypervisor.devices.hands import accept, collect
 from tests.sessions.service import HEADER, PATIENCE, Rig, described, eventually
 
@@ -80,6 +82,18 @@ def test_a_held_device_leaves_requests_in_the_ring_until_somebody_attaches(rig):
     rig.device.adopt(described())
     assert rig.device.listen()
     assert list(collect(rig)) == [0]
+
+
+def test_a_device_that_is_closed_rings_nobody(memory):
+    device = VirtioDevice("g", core_pb2.DeviceConfig(name="disk"), memory, None)
+    number = device.doorbell
+    device.close()
+    other = os.memfd_create("other")
+    os.dup2(other, number)  # who opens something next has the doorbell's number
+    device.ring()
+    assert os.fstat(number).st_size == 0
+    for fd in {other, number}:
+        os.close(fd)
 
 
 def test_what_parks_is_owed_by_nobody(rig):
