@@ -46,7 +46,7 @@ class Opening:
         if event.kind == core.EVENT_DEVICE_ATTACHED:
             del self._left[0]
             self._next(begun=False)
-        elif event.kind == core.EVENT_DEVICE_OPENED and not self.begun:
+        elif event.kind == core.EVENT_DEVICE_STALLED and not self.begun:
             self._next(begun=True)
 
     def told(self, service: ServiceKeeper) -> events.DeviceOpening | None:

@@ -67,9 +67,9 @@ async def test_each_device_that_takes_long_is_told_once_and_when_it_is_to_begin_
         assert lab.told == []
         await trio.sleep(2 * OPENING)
         assert lab.told == [opening("disk0")]
-        lab.hear(core.EVENT_DEVICE_OPENED, "disk0")
+        lab.hear(core.EVENT_DEVICE_STALLED, "disk0")
         await trio.sleep(OPENING / 2)
-        lab.hear(core.EVENT_DEVICE_OPENED, "disk0")  # the standby
+        lab.hear(core.EVENT_DEVICE_STALLED, "disk0")  # still
         await trio.sleep(OPENING)
         assert lab.told[1:] == [opening("disk0", begun=True)]
         lab.hear(core.EVENT_DEVICE_ATTACHED, "disk0")
