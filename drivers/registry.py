@@ -19,7 +19,7 @@ from drivers.spec import parse
 Adapt = Callable[[Any], Any]
 
 GROUP = "splitvisor.drivers"
-OWN = "drivers."  # begins the modules of those that are known to be importable
+_OWN = "drivers."  # begins the modules of those that are known to be importable
 MAX_DEPTH = 16  # of a stack
 _NOWHERE = Keep(Path("/nonexistent"))
 _trial: Callable[[str], str] | None = None
@@ -113,23 +113,23 @@ def _adopt(
 
 
 def _claims(driver: type[Any], options: Any) -> Sequence[Claim]:
-    stated: tuple[Claim, ...] = _answer(driver, "claims", options, tuple)
-    if not all(isinstance(claim, Claim) for claim in stated):
+    stated = _answer(driver, "claims", options, ())
+    if not isinstance(stated, Sequence) or not all(isinstance(one, Claim) for one in stated):
         raise DriverError(f"{_called(driver, 'claims')} gives {stated!r}: no sequence of Claim")
     return stated
 
 
 def _content(driver: type[Any], options: Any) -> str:
-    said = _answer(driver, "content", options, lambda text="": text)
+    said = _answer(driver, "content", options, "")
     if not isinstance(said, str):
         raise DriverError(f"{_called(driver, 'content')} gives {said!r}: no text")
     return said
 
 
-def _answer(driver: type[Any], method: str, options: Any, kind: Callable[..., Any]) -> Any:
-    """What a driver says of itself, an empty `kind` by default; DriverError, whatever it raises."""
+def _answer(driver: type[Any], method: str, options: Any, default: Any) -> Any:
+    """What a driver says of itself, if it says that at all; DriverError, whatever it raises."""
     try:
-        return kind(getattr(driver, method)(options)) if hasattr(driver, method) else kind()
+        return getattr(driver, method)(options) if hasattr(driver, method) else default
     except DriverError:
         raise
     except Exception as error:
@@ -142,7 +142,7 @@ def _called(driver: type[Any], method: str) -> str:
 
 
 def _problem_of_import(value: str) -> str:
-    known = value.startswith(OWN) or value.partition(":")[0] in sys.modules
+    known = value.startswith(_OWN) or value.partition(":")[0] in sys.modules
     return "" if known or _trial is None else _trial(value)
 
 

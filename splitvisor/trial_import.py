@@ -10,14 +10,15 @@ import sys
 PATIENCE = 10.0  # seconds
 _CURE = "have the module only define things"
 _IMPORT = """
-import sys
+import os, sys
 sys.path[:] = {path!r}
 from drivers.installed import load
 try:
     load({value!r})
 except BaseException:
     pass
-print("imported")
+print("imported", flush=True)
+os._exit(0)  # without a wait for what it has begun
 """
 
 

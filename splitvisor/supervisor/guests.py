@@ -25,7 +25,7 @@ Opening = Callable[[core.GuestConfig], AbstractAsyncContextManager[None]]
 
 BOOTS = 5  # of a guest whose service OS dies each time
 CALL_DEADLINE = 30.0  # seconds; creating a guest attaches its devices, on a loaded host
-LOOK_AGAIN = 0.1  # seconds; after a look at the guests that failed
+LOOK_AGAIN = 0.1  # seconds; for a core that does not answer
 
 
 class GuestKeeper:
@@ -77,18 +77,13 @@ class GuestKeeper:
     async def statuses(self) -> list[core.GuestStatus]:
         """The core's view of all guests; empty if the core is gone."""
         try:
-            reply = await rpc.call(self._stub.ListGuests, core.ListRequest(), CALL_DEADLINE)
+            return await self._list()
         except grpc.RpcError:
             return []
-        return list(reply.guests)
 
-    async def _look(self) -> list[core.GuestStatus]:
-        """The core's view of all guests, asked for until it answers; never if it is gone."""
-        while True:
-            with suppress(grpc.RpcError):
-                reply = await rpc.call(self._stub.ListGuests, core.ListRequest(), CALL_DEADLINE)
-                return list(reply.guests)
-            await trio.sleep(LOOK_AGAIN)
+    async def _list(self) -> list[core.GuestStatus]:
+        reply = await rpc.call(self._stub.ListGuests, core.ListRequest(), CALL_DEADLINE)
+        return list(reply.guests)
 
     async def wait(self, name: str) -> core.GuestStatus:
         """What became of a guest, once it has ended for good."""
@@ -226,7 +221,11 @@ class GuestKeeper:
 
     async def _give_up(self, last: core.GuestStatus, why: str) -> None:
         """It is not started anew, and others go on; without a core, the machine does not."""
-        await self._look()
+        while True:
+            with suppress(grpc.RpcError):
+                await self._list()
+                break
+            await trio.sleep(LOOK_AGAIN)
         why = why.removeprefix(f"guest {last.name}: ")
         self._report(events.GuestNotRestarted(last.name, why))
         self._settle(last)

@@ -2,8 +2,8 @@
 
 import os
 import secrets
-from collections.abc import Set
-from contextlib import suppress
+from collections.abc import Iterator, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -32,13 +32,18 @@ class Process:
         self.call = trio.CancelScope()
         return self.call
 
-    def waiting(self) -> trio.CancelScope:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
         """A scope for what waits for it, cancelled when it is given up."""
         scope = trio.CancelScope()
         if self._given_up:
             scope.cancel()
         self._waits.append(scope)
-        return scope
+        try:
+            with scope:
+                yield
+        finally:
+            self._waits.remove(scope)
 
     def give_up(self) -> None:
         """Nothing is to be expected of it any more."""

@@ -55,8 +55,10 @@ class Stream:
         return next(self._call)
 
     def opened(self):
-        """Wait until it stands by."""
-        assert self.any().HasField("opened")
+        """Wait until it stands by; what it says of that."""
+        message = self.any()
+        assert message.HasField("opened")
+        return message.opened
 
     def next(self):
         """The next answer, after `opened`."""

@@ -45,7 +45,7 @@ def test_a_device_says_how_long_it_may_take_and_how_it_fails(
 
 def test_a_driver_may_say_how_patient_it_is_and_look_again_when_it_begins(start, drivers):
     stream = start(env=drivers).stand_by("block", "growing")
-    stream.opened()
+    assert stream.opened().patience_ms == 2500
     stream.begin()
     attached = stream.next().attached
     assert attached.patience_ms == 2500

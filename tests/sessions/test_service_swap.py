@@ -143,15 +143,16 @@ def test_a_driver_that_died_before_anybody_saw_that_it_served_has_served(
     services, disk, monkeypatch
 ):
     services.how[1, "disk0"] = {"answer": False}
-    thread, result = background(swap, services)
-    new = eventually(lambda: services.made[1, "disk0"].begin and services.made[1, "disk0"])
-    ask = Session.wait_attached
+    old, ask = services.made[1, "disk0"], Session.wait_attached
 
     def ask_late(session):
         assert session.join(PATIENCE)
         return ask(session)
 
     monkeypatch.setattr(Session, "wait_attached", ask_late)
+    thread, result = background(swap, services)
+    new = eventually(lambda: services.made[1, "disk0"] is not old and services.made[1, "disk0"])
+    eventually(lambda: new.begin)
     new.say(attached=described())
     new.take_control("activate")
     disk.submit(0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.inflight import InflightLog
 from microhypervisor.memory.window import GrantWindow
@@ -19,6 +20,7 @@ BOUND = 200_000  # steps within which each is found
 _accept = ServedDevice.accept
 _begin_epoch = InflightLog.begin_epoch
 _push = Virtqueue.push
+_collect = PortDevice.collect
 _execute = BlockModel.execute
 _other = BlockModel._other
 _await_replayed = Dialogue._await_replayed
@@ -109,6 +111,14 @@ def somebody_else_is_blamed(recovery, device):
     _blame(recovery, "g/entropy0" if device != "g/entropy0" else "g/console0")
 
 
+def collected_twice(device):
+    entries = _collect(device)
+    seen = vars(device).setdefault("seen", set())
+    device._fresh = [e for e in entries if e.generation not in seen] + device._fresh
+    seen.update(e.generation for e in entries)
+    return entries
+
+
 def scratch_is_not_handed_over(model, state):
     _restore(model, state)
     model._scr = 0
@@ -133,6 +143,7 @@ PLANTED = [
     (Recovery, "_lose_active", connected_before_reaped),
     (Recovery, "_lose_standby", lost_standbys_are_kept),
     (Recovery, "_blame", somebody_else_is_blamed),
+    (PortDevice, "collect", collected_twice),
     (UartModel, "_restore", scratch_is_not_handed_over),
 ]
 

@@ -105,7 +105,7 @@ class World:
             elif not self.take("tick"):
                 break
         else:
-            self._fail(f"after {bound} rounds without faults it still is {recovery.state}")
+            self._fail(f"after {bound} rounds without faults it is not at rest: {recovery.state}")
         self._check_quiet()
 
     def _check_quiet(self) -> None:

@@ -216,7 +216,7 @@ class Claimed:
         ("Choosy", "Options raise ZeroDivisionError: division by zero (ValueError refuses a val"),
         ("Claiming", "claims() of the driver mistaken:Claiming raises AttributeError: "),
         ("Numbered", "content() of the driver mistaken:Numbered gives 42: no text"),
-        ("Claimed", "claims() of the driver mistaken:Claimed gives ('/dev/sda',): no sequence of"),
+        ("Claimed", "claims() of the driver mistaken:Claimed gives ['/dev/sda']: no sequence of"),
     ],
 )
 def test_a_driver_that_raises_before_it_is_opened_is_told_in_one_line(
