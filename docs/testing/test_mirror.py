@@ -52,6 +52,6 @@ def test_an_upgrade_brings_the_new_version(testbed, halves, tmp_path):
     machine.upgrade()
     machine.wait_for_requests(100)
     assert (tmp_path / "new").exists()
-    assert machine.outages[-1].planned
+    assert machine.wait_for("recovered").outage.planned
     assert machine.guest().wait().passed
     assert halves[0].read_bytes() == halves[1].read_bytes()
