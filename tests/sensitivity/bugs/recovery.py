@@ -92,7 +92,7 @@ BUGS = (
             ),
         ),
         Simulator(90_000),
-        r"after \d+ rounds without faults it still is",
+        r"after \d+ rounds without faults it is not at rest",
     ),
     Bug(
         "quarantine-for-ever",
