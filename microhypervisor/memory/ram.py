@@ -92,6 +92,7 @@ class GuestMemory:
         self.host_address = ctypes.addressof(self._anchor)
         self.view = memoryview(self._map)
         self.dirty: DirtyPages | None = None  # what the core wrote; kept only while wanted
+        self._closing = threading.Lock()  # whoever lists guests may come beside their end
 
     def track_dirty(self, on: bool) -> None:
         """Begin to note which pages the core itself writes, with none noted yet; or end it."""
@@ -126,8 +127,9 @@ class GuestMemory:
         return any(r.kind is RegionKind.ROM and r.base <= address < r.end for r in self.regions)
 
     def resident(self) -> int:
-        """Bytes of host memory that it takes now."""
-        return os.fstat(self.fd).st_blocks * 512
+        """Bytes of host memory that it takes now; none once it is closed. Any thread."""
+        with self._closing:
+            return os.fstat(self.fd).st_blocks * 512 if self.fd >= 0 else 0
 
     def release(self, address: int, length: int) -> int:
         """Give the host what lies wholly in one RAM region; it reads as zeros then. The bytes."""
@@ -145,4 +147,6 @@ class GuestMemory:
         self.view.release()
         del self._anchor
         self._map.close()
-        os.close(self.fd)
+        with self._closing:
+            os.close(self.fd)
+            self.fd = -1

@@ -49,6 +49,8 @@ class GuestKeeper:
         self._ended = {guest.name: trio.Event() for guest, _ in plan.guests}
         self._final: dict[str, core.GuestStatus] = {}
         self._stopping: set[str] = set()  # by an operator: a reset does not start them again
+        self._restarting: set[str] = set()  # until they are about to run
+        self._look_now = trio.Event()
         self._scheduling = trio.Lock()  # or what one operator leaves out would undo another's word
 
     async def start(self) -> None:
@@ -62,17 +64,31 @@ class GuestKeeper:
     async def follow(self, messages: trio.MemoryReceiveChannel[core.Event]) -> None:
         """Handle the core's events as long as there are any."""
         async with trio.open_nursery() as nursery:
+            looking = trio.CancelScope()
+            nursery.start_soon(self._look, nursery, looking)
             async for event in messages:
                 self._heard(event)  # first: it may have to do with a recovery
                 self._report(events.GuestEvent(event))
-                if event.missed:
-                    for status in await self.statuses():
-                        if status.state == core.GUEST_ENDED:
-                            await self._end(nursery, status)
-                elif event.kind == core.EVENT_GUEST_ENDED:
-                    for status in await self.statuses():
-                        if status.name == event.guest:
-                            await self._end(nursery, status)
+                if event.missed or event.kind == core.EVENT_GUEST_ENDED:
+                    self._look_now.set()
+            looking.cancel()
+
+    async def _look(self, nursery: trio.Nursery, scope: trio.CancelScope) -> None:
+        """See who has ended, once for all that is told while the core answers."""
+        with scope:
+            while True:
+                await self._look_now.wait()
+                self._look_now = trio.Event()
+                known = frozenset(self._restarting)  # of these the answer may be an old one
+                try:
+                    statuses = await self._list()
+                except grpc.RpcError:
+                    self._look_now.set()
+                    await trio.sleep(LOOK_AGAIN)
+                    continue
+                for status in statuses:
+                    if status.state == core.GUEST_ENDED and status.name not in known:
+                        self._end(nursery, status)
 
     async def statuses(self) -> list[core.GuestStatus]:
         """The core's view of all guests; empty if the core is gone."""
@@ -187,14 +203,16 @@ class GuestKeeper:
                     ) from None
                 # Again when the next one serves.
         await rpc.call(self._stub.LoadGuest, built.chunks(), CALL_DEADLINE)
+        self._restarting.discard(guest.name)
         await rpc.call(self._stub.StartGuest, reference, CALL_DEADLINE)
 
-    async def _end(self, nursery: trio.Nursery, status: core.GuestStatus) -> None:
+    def _end(self, nursery: trio.Nursery, status: core.GuestStatus) -> None:
         guest, built = self._plans[status.name]
         if self._ended[guest.name].is_set():
             return
         again = guest.on_reset is OnReset.RESTART and guest.name not in self._stopping
         if status.end_reason == core.END_RESET and again:
+            self._restarting.add(guest.name)
             nursery.start_soon(self._restart, guest, built, status)
         else:
             self._settle(status)

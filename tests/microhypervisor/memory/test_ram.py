@@ -138,3 +138,11 @@ def test_closing_gives_the_descriptor_back():
     for _ in range(20):
         GuestMemory("test", lay_out([(RAM, 0, 0x1000)])).close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_whoever_lists_guests_beside_the_end_of_one_sees_no_memory_of_it():
+    memory = GuestMemory("gone", lay_out([(RAM, 0, 0x2000)]))
+    memory.load(0, b"x")
+    assert memory.resident() >= PAGE
+    memory.close()
+    assert memory.resident() == 0

@@ -9,7 +9,7 @@ from protos import core_pb2 as core
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.image.builder import BuiltGuest
-from splitvisor.machine import Guest, Machine
+from splitvisor.machine import Guest, Machine, OnReset
 from splitvisor.supervisor import events, rpc
 from splitvisor.supervisor.guests import GuestKeeper
 from splitvisor.supervisor.plan import Plan
@@ -225,3 +225,67 @@ async def test_so_does_one_whose_service_os_dies_each_time(the_core, tmp_path):
         assert status.end_reason == core.END_RESET
         (told,) = restarting.told(events.GuestNotRestarted)
         assert told.why.startswith("a service OS died 5 times in a row")
+
+
+class LateAnswer:
+    """The core's list of guests, which comes too late at first."""
+
+    def __init__(self, method, late):
+        self.method, self.late = method, late
+
+    def future(self, request, timeout, **options):
+        self.late -= 1
+        return self.method.future(request, timeout=-1 if self.late >= 0 else timeout, **options)
+
+
+class Unsure:
+    """The core's stub but for that."""
+
+    def __init__(self, stub, late):
+        self.stub = stub
+        self.ListGuests = LateAnswer(stub.ListGuests, late)
+
+    def __getattr__(self, name):
+        return getattr(self.stub, name)
+
+
+async def test_an_end_that_the_core_does_not_tell_at_once_is_asked_for_again(the_core, tmp_path):
+    guest = Guest("web", tmp_path / "none", on_reset=OnReset.STOP)
+    built = BuiltGuest(the_core.config("web", "emulated"), ((ENTRY, RESETS),), ())
+
+    async def serving(guest):
+        pass
+
+    plan = Plan(Machine("lab", (guest,)), ((guest, built),))
+    stub = Unsure(the_core.stub, late=3)
+    keeper = GuestKeeper(plan, stub, serving, lambda _: None, lambda _: None)
+    with trio.fail_after(60):
+        async with (
+            rpc.stream(the_core.stub.WatchEvents, core.WatchRequest()) as messages,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(keeper.follow, messages)
+            await keeper.start()
+            assert (await keeper.wait("web")).end_reason == core.END_RESET
+            assert stub.ListGuests.late < 0
+            nursery.cancel_scope.cancel()
+    the_core.call("Destroy", "web")
+
+
+async def test_an_end_that_is_told_twice_restarts_a_guest_once(the_core, tmp_path):
+    restarting = Restarting(the_core, tmp_path)
+    sender, receiver = trio.open_memory_channel(2)
+    ended = core.Event(kind=core.EVENT_GUEST_ENDED, guest="again")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(restarting.keeper.follow, receiver)
+            await restarting.keeper.start()
+            while (await restarting.keeper.statuses())[0].state != core.GUEST_ENDED:
+                await trio.lowlevel.checkpoint()
+            await sender.send(core.Event(missed=1))
+            await sender.send(ended)
+            while not restarting.told((events.GuestRestarted, events.GuestNotRestarted)):
+                await trio.lowlevel.checkpoint()
+            assert not restarting.told(events.GuestNotRestarted)
+            nursery.cancel_scope.cancel()
+    the_core.call("Destroy", "again")
