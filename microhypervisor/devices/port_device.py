@@ -104,5 +104,7 @@ class PortDevice(ServedDevice):
                 self.status.bytes_to_guest += access.size
             entry.done = True
             self._free.append(entry.slot)
+        if self._fresh:  # nobody can know of these, but a service OS may guess
+            self._fresh = [entry for entry in self._fresh if not entry.done]
         self._changed.notify_all()
         return False

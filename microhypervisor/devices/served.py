@@ -77,6 +77,9 @@ class ServedDevice(ABC):
         """Queue a control message for the incarnation that serves now, in order; under the lock."""
         if message.HasField("reset"):
             self._control.clear()  # what went before has no meaning any more
+        last = self._control[-1] if self._control else None
+        if last and last.HasField("activate") and message.HasField("activate"):
+            self._control.pop()
         if len(self._control) < MAX_CONTROL or not message.HasField("config_write"):
             self._control.append(message)
         self.ring()

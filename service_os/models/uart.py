@@ -2,9 +2,9 @@
 
 The wire is infinitely fast: a byte written to the transmitter has left at once, so the transmitter
 is always empty, and the line rate is kept but means nothing. Input waits in one queue that stands
-for wire and receive FIFO alike: there is no overrun, and clearing the FIFO clears nothing, since
-what waits could as well still be on the wire. Registers, queue and output position are the
-state, which travels with the accesses that change it.
+for wire and receive FIFO alike: clearing the FIFO clears nothing, since what waits could as well
+still be on the wire, and only what the guest sends itself in loopback can overrun it. Registers,
+queue and output position are the state, which travels with the accesses that change it.
 
 Register names are those of the National Semiconductor PC16550D data sheet.
 """
@@ -21,16 +21,21 @@ PORTS = 8
 RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR = range(PORTS)
 DLL, DLM = 0, 1
 
-IER_RDA, IER_THRE, IER_MASK = 0x01, 0x02, 0x0F
-IIR_NONE, IIR_THRE, IIR_RDA, IIR_FIFO = 0x01, 0x02, 0x04, 0xC0
+IER_RDA, IER_THRE, IER_RLS, IER_MASK = 0x01, 0x02, 0x04, 0x0F
+IIR_NONE, IIR_THRE, IIR_RDA, IIR_RLS, IIR_FIFO = 0x01, 0x02, 0x04, 0x06, 0xC0
 FCR_ENABLE, FCR_KEPT = 0x01, 0xC9
 LCR_DLAB = 0x80
 MCR_LOOP, MCR_MASK = 0x10, 0x1F
-LSR_DR, LSR_EMPTY = 0x01, 0x60  # the transmitter's holding and shift registers
+LSR_DR, LSR_OE, LSR_EMPTY = (
+    0x01,
+    0x02,
+    0x60,
+)  # the last: the transmitter's holding and shift registers
 MSR_CONNECTED = 0xB0  # DCD, DSR, CTS: somebody is there
 
 STATE = struct.Struct("<B8B??Q")  # version, registers, flags, position; input follows
 VERSION = 1
+FIFO_BYTES = 16
 INPUT_BYTES = 4096  # as for the console: what nobody reads stays with its source
 END_OF_INPUT = b"\x04"
 
@@ -52,6 +57,7 @@ class UartModel:
         self._input = bytearray()
         self._ended = False
         self._thre = False  # the transmitter asks for an interrupt
+        self._overrun = False
         self._position = origin
         self._ier = self._fcr = self._lcr = self._mcr = self._scr = 0
         self._dll, self._dlm = 1, 0  # 115200 baud
@@ -94,7 +100,8 @@ class UartModel:
 
     def state(self) -> bytes:
         """See Evented."""
-        registers = (self._ier, self._fcr, self._lcr, self._mcr, self._scr, self._dll, self._dlm, 0)
+        control = (self._ier, self._fcr, self._lcr, self._mcr, self._scr)
+        registers = (*control, self._dll, self._dlm, LSR_OE if self._overrun else 0)
         return STATE.pack(VERSION, *registers, self._thre, self._ended, self._position) + bytes(
             self._input
         )
@@ -103,7 +110,8 @@ class UartModel:
         if len(state) < STATE.size or state[0] != VERSION:
             raise ValueError(f"not a UART's state of version {VERSION}")
         _, *registers, self._thre, self._ended, self._position = STATE.unpack_from(state)
-        self._ier, self._fcr, self._lcr, self._mcr, self._scr, self._dll, self._dlm, _ = registers
+        self._ier, self._fcr, self._lcr, self._mcr, self._scr, self._dll, self._dlm, lsr = registers
+        self._overrun = bool(lsr & LSR_OE)
         self._input += state[STATE.size :]
         self.listening = bool(self._ier & IER_RDA)
 
@@ -117,7 +125,8 @@ class UartModel:
         if offset == IIR_FCR:
             return self._identify()
         if offset == LSR:
-            return LSR_EMPTY | (LSR_DR if self._input else 0)
+            overrun, self._overrun = self._overrun, False
+            return LSR_EMPTY | (LSR_DR if self._input else 0) | (LSR_OE if overrun else 0)
         if offset == MSR:
             return self._modem_status()
         return {IER: self._ier, LCR: self._lcr, MCR: self._mcr, SCR: self._scr}[offset]
@@ -143,8 +152,11 @@ class UartModel:
             self._scr = value
 
     def _transmit(self, value: int) -> None:
-        if self._mcr & MCR_LOOP:
+        if self._mcr & MCR_LOOP and len(self._input) < FIFO_BYTES:
             self._arrive(bytes((value,)))
+        elif self._mcr & MCR_LOOP:
+            self._overrun = True
+            self.interrupt = self.interrupt or bool(self._ier & IER_RLS)
         else:
             self._output.append(value)
         self._ask_for_more()
@@ -177,6 +189,8 @@ class UartModel:
     def _identify(self) -> int:
         """IIR: the most urgent cause. Reading it acknowledges the transmitter's."""
         fifo = IIR_FIFO if self._fcr & FCR_ENABLE else 0
+        if self._overrun and self._ier & IER_RLS:
+            return fifo | IIR_RLS
         if self._input and self._ier & IER_RDA:
             return fifo | IIR_RDA
         if self._thre:

@@ -222,3 +222,17 @@ def test_accesses_of_a_held_device_are_owed_by_nobody_and_replayed(ports):
     assert len(ports.device.log) == 1
     ports.lose(service)
     assert accesses(take(ports.attach(), 1, replay=True)) == [(0, 1, True, 2)]
+
+
+def test_an_access_that_is_answered_unasked_hides_none_that_is_owed(ports):
+    """Only a hostile service OS guesses slots and generations."""
+    service = ports.attach()
+    ports.out(0, 1)
+    (request,) = take(service, 1)
+    ports.device.hold(True)
+    ports.out(0, 2)
+    guess = io_pb2.Completion(slot=SLOTS - 2, generation=2)
+    assert ports.device.accept(io_pb2.Completions(epoch=1, completions=[guess]), 1, None) == 1
+    assert ports.device.owes()
+    service.complete(request)
+    assert ports.device.wait_answered(lambda: False, PATIENCE)

@@ -121,6 +121,14 @@ def test_activate_gets_through_after_any_number_of_configuration_writes(rig):
     assert told[-1] == "activate"
 
 
+def test_nor_by_a_driver_that_is_ready_again_and_again(rig):
+    for _ in range(MAX_CONTROL + 10):
+        rig.write(v.STATUS, v.DRIVER | v.FEATURES_OK)
+        rig.write(v.STATUS, v.DRIVER | v.FEATURES_OK | v.DRIVER_OK)
+    assert rig.device.next_control().HasField("activate")
+    assert rig.device.next_control() is None
+
+
 # --- queues taken out of service
 
 

@@ -163,6 +163,23 @@ def test_looped_back_bytes_come_in_and_do_not_go_out():
     assert guest.read(MSR) == 0xB0
 
 
+def test_looped_back_bytes_overrun_a_fifo_of_sixteen():
+    guest = Guest()
+    guest.write(MCR, 0x10)
+    guest.write(IER, 4)
+    for byte in range(16):
+        guest.write(THR, byte)
+    assert not guest.pulses()
+    guest.write(THR, 99)
+    assert guest.pulses()
+    guest = Guest(guest.model.state())
+    assert guest.read(IIR) & 0x0F == 6
+    assert guest.read(LSR) == 0x63
+    assert guest.read(IIR) & 0x0F == 1
+    assert guest.read(LSR) == 0x61
+    assert [guest.read(RBR) for _ in range(17)] == [*range(16), 0]
+
+
 @pytest.mark.parametrize(
     ("offset", "size", "value"), [(0, 2, 0xFFFF), (0, 4, 0xFFFFFFFF), (8, 1, 0xFF), (0, 0, 0)]
 )
