@@ -23,7 +23,7 @@ from itertools import groupby
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
-from microhypervisor.events import EventLog
+from microhypervisor.events import EventLog, Rationed
 from microhypervisor.memory.ram import PAGE, RegionKind
 from protos import core_pb2, io_pb2
 from sessions.channel import ChannelClosed
@@ -49,6 +49,7 @@ class Balloon:
             )
         self.device = device
         self._events = events
+        self._rationed = Rationed(events)
         self._ram = [r for r in device.memory.regions if r.kind is RegionKind.RAM]
         self.size = self.target = self.actual = sum(region.size for region in self._ram)
         self._given = bytearray(device.memory.size // PAGE)  # by place in the memfd
@@ -64,14 +65,14 @@ class Balloon:
         with self._lock:
             self.target = target
             self.device.change_config(self._config_space())
-        self._tell("asked")
+        self._events.emit(self._event("asked"))
 
     def exchange(self, outgoing: Iterator[io_pb2.CoreMessage]) -> Iterator[io_pb2.ServiceMessage]:
         """See Channel."""
         for message in outgoing:
             before, answer = self.actual, self._answer(message)
             if self.actual == self.target != before:
-                self._tell("reached")
+                self._rationed.emit(self._event("reached"))
             yield answer
         raise ChannelClosed("closed")
 
@@ -81,10 +82,10 @@ class Balloon:
     def close(self) -> None:
         """See Channel; the exchange ends with what it pulls from."""
 
-    def _tell(self, text: str) -> None:
+    def _event(self, text: str) -> core_pb2.Event:
         event = core_pb2.Event(kind=core_pb2.EVENT_BALLOON_CHANGED, count=self.target, text=text)
         event.guest, event.device = self.device.guest, self.device.config.name
-        self._events.emit(event)
+        return event
 
     def _answer(self, message: io_pb2.CoreMessage) -> io_pb2.ServiceMessage:
         answer = io_pb2.ServiceMessage()

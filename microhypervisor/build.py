@@ -7,7 +7,7 @@ from microhypervisor.cpu.protocol import BackEnd, Registers
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import Config, ServedDevice, Serving
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.events import EventLog
+from microhypervisor.events import EventLog, Rationed
 from microhypervisor.guest import Guest, wire
 from microhypervisor.memory.ram import GuestMemory, Region
 from microhypervisor.sched.policy import Parameters
@@ -51,9 +51,11 @@ def build(
 def _place(
     guest: str, wanted: Config, memory: GuestMemory, address_map: AddressMap, events: EventLog
 ) -> ServedDevice:
+    rationed = Rationed(events)
+
     def notice(reason: str) -> None:
         kind = core_pb2.EVENT_DEVICE_NEEDS_RESET
-        events.emit(core_pb2.Event(kind=kind, guest=guest, device=wanted.name, text=reason))
+        rationed.emit(core_pb2.Event(kind=kind, guest=guest, device=wanted.name, text=reason))
 
     if wanted.HasField("virtio"):
         virtio = VirtioDevice(guest, wanted, memory, notice)

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from microhypervisor.limits import EVENT_BACKLOG
+from microhypervisor.limits import EVENT_BACKLOG, EVENT_BURST, EVENT_EVERY_S
 from protos import core_pb2
 
 
@@ -63,3 +63,24 @@ class EventLog:
                 elif self._closed or gone():
                     return
             yield event
+
+
+class Rationed:
+    """A log for events that a guest can cause at will: more than its ration are not told.
+
+    That is EVENT_BURST at once, and one in EVENT_EVERY_S over time. One thread at a time.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._left = float(EVENT_BURST)
+        self._counted = time.monotonic()
+
+    def emit(self, event: core_pb2.Event) -> None:
+        """Tell every watcher, if there is something left of the ration."""
+        now = time.monotonic()
+        earned = (now - self._counted) / EVENT_EVERY_S
+        self._left, self._counted = min(EVENT_BURST, self._left + earned), now
+        if self._left >= 1:
+            self._left -= 1
+            self._log.emit(event)

@@ -12,6 +12,7 @@ from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.virtio_device import VirtioDevice
 from microhypervisor.errors import PeerFault
 from microhypervisor.events import EventLog
+from microhypervisor.limits import EVENT_BURST
 from microhypervisor.memory.ram import PAGE, GuestMemory, RegionKind, lay_out
 from microhypervisor.virtio import constants as v
 from protos import core_pb2 as pb
@@ -110,6 +111,19 @@ def test_the_device_is_a_traditional_balloon_that_is_asked_for_nothing(driver):
     assert driver.device.queue_count == 2
     assert driver.directory.epoch_of(driver.device) == 1
     assert driver.directory.resident("h", "balloon") is None
+
+
+def test_a_guest_that_reaches_its_target_again_and_again_is_told_of_now_and_then(driver):
+    driver.balloon.set_target(RAM - PAGE)
+    assert driver.interrupted() == v.INT_CONFIG
+    for _ in range(2 * EVENT_BURST):
+        driver.give(FIRST)
+        driver.take(FIRST)
+    driver.balloon.set_target(RAM)
+    told = [driver.event().text]
+    while told.count("asked") < 2:
+        told.append(driver.event().text)
+    assert EVENT_BURST <= told.count("reached") < 2 * EVENT_BURST
 
 
 def test_a_target_interrupts_the_driver_and_is_reached_when_the_pages_are_there(driver):
