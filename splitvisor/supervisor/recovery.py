@@ -48,7 +48,7 @@ class Recovery:
         self._until: int | None = None  # of STARTING and BACKING_OFF
         self._refill_at = 0
         self._handover = False  # the standby is to take over as soon as it is ready
-        self._upgrading = False
+        self._upgrading: int | None = None  # the number of the upgrade
         self._backoff = Backoff()
         self._actions: list[steps.Action] = []
         self._now = 0
@@ -150,7 +150,7 @@ class Recovery:
         self._tell(events.ServiceStandsBy(self.service, *told))
         if incarnation is self.active and self.state is State.STARTING:
             self._promote(incarnation)
-        elif self._upgrading and (
+        elif self._upgrading is not None and (
             worse := self.unserved.worse(event.problems, self.quarantine.reasons)
         ):
             self._end_upgrade(f"the new one cannot open {worse}")
@@ -182,7 +182,7 @@ class Recovery:
             problems = [p for p in event.problems if p.partition("/")[0] not in incarnation.absent]
             since = self._now if self.outage is None else self.outage.detected
             self._tell(*self.unserved.attached(problems, since, self._now))
-            if self._upgrading and self.outage is not None:
+            if self._upgrading is not None and self.outage is not None:
                 self._end_upgrade("", replace(self.outage))
 
     def _connect_failed(self, event: steps.ConnectFailed) -> None:
@@ -215,7 +215,7 @@ class Recovery:
         self.state, self._until = State.FENCING, None
         active.lost, active.why = self._now, why
         self._do(steps.Fence(active.epoch))
-        if self._upgrading:
+        if self._upgrading is not None:
             self._end_upgrade("a service OS died in the middle of it")
         if was is State.RELEASING:
             self.history.drop()
@@ -236,7 +236,7 @@ class Recovery:
         delay = 0 if standby.ordered is not None else self.trouble.failed()
         self._drop_standby(standby, self._now + delay)
         self._dying[standby.epoch] = why
-        if self._upgrading and self.state is not State.RELEASING:  # or the next one is as new
+        if self._upgrading is not None and self.state is not State.RELEASING:  # or the next one is as new
             self._end_upgrade(f"the new one {why or DIED}")
 
     def _drop_standby(self, standby: Incarnation, refill_at: int) -> None:
@@ -354,13 +354,14 @@ class Recovery:
 
     # Planned replacement.
 
-    def _upgrade_asked(self, _: steps.UpgradeAsked) -> None:
-        if self._upgrading:
-            self._do(steps.UpgradeEnded("another upgrade is under way"))
+    def _upgrade_asked(self, event: steps.UpgradeAsked) -> None:
+        if self._upgrading is not None:
+            self._do(steps.UpgradeEnded(event.number, "another upgrade is under way"))
         elif self.state not in SETTLED:
-            self._do(steps.UpgradeEnded(f"it is {self.state}: ask again in a moment"))
+            why = f"it is {self.state}: ask again in a moment"
+            self._do(steps.UpgradeEnded(event.number, why))
         else:
-            self._upgrading = self._handover = True
+            self._upgrading, self._handover = event.number, True
             self._refill_at = self._now
             self._tell(events.UpgradeBegun(self.service))
             if self.standby is not None:  # it has the old code
@@ -378,7 +379,7 @@ class Recovery:
             return
         active.released, active.lost, self.state = True, self._now, State.FENCING
         self._do(steps.Fence(active.epoch))
-        for device in list(self.quarantine.reasons) if self._upgrading else ():
+        for device in list(self.quarantine.reasons) if self._upgrading is not None else ():
             self.quarantine.release(device)
             self._tell(events.DeviceReleased(self.service, device))
 
@@ -389,11 +390,11 @@ class Recovery:
             self._end_upgrade(event.why)
 
     def _end_upgrade(self, problem: str, outage: Outage | None = None) -> None:
-        asked, self._upgrading, self._handover = self._upgrading, False, False
+        asked, self._upgrading, self._handover = self._upgrading, None, False
         if problem:
             self._tell(events.UpgradeFailed(self.service, problem))
-        if asked:
-            self._do(steps.UpgradeEnded(problem, outage))
+        if asked is not None:
+            self._do(steps.UpgradeEnded(asked, problem, outage))
 
     def _known(self, epoch: int) -> Incarnation | None:
         """The incarnation of that epoch, unless it is lost."""

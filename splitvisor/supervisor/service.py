@@ -3,6 +3,7 @@
 What can wait is a task of its own: while one incarnation is buried the next one may come up.
 """
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -64,7 +65,8 @@ class ServiceKeeper:
         self._nursery: trio.Nursery | None = None
         self._alarm = trio.CancelScope()
         self._changed = trio.Event()  # replaced at each change of the machine
-        self._upgrades: list[steps.UpgradeEnded] = []  # that have ended
+        self._upgrades = itertools.count(1)
+        self._upgraded: dict[int, steps.UpgradeEnded] = {}  # those that have ended
         self._ending = False
         self.faults = FaultOrders(
             self.machine, settings, self.incarnation, self._processes, self.feed, self._tell
@@ -129,13 +131,24 @@ class ServiceKeeper:
                 self.feed(steps.DeviceReplayed(*replayed))
             case core.EVENT_DEVICE_RESUMED:
                 self.feed(steps.DeviceResumed(epoch, event.monotonic_ns))
-            case core.EVENT_DEVICE_LOST if process is not None:
-                process.attention.stream_broke(f"{device} was lost: {event.text}")
+            case core.EVENT_DEVICE_LOST:
+                self.lost(epoch, device, event.text)
             case core.EVENT_STANDBY_LOST if process is not None:
                 process.attention.stream_broke(event.text)
             case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
                 if self._nursery is not None:
                     self._nursery.start_soon(process.attention.stalled, device, event)
+
+    def lost(self, epoch: int, device: str, why: str) -> None:
+        """An incarnation does not serve a device (guest/device) any more."""
+        if process := self._processes.get(epoch):
+            process.attention.stream_broke(f"{device} was lost: {why}")
+
+    def serves(self, device: str) -> int | None:
+        """The epoch of the incarnation that is to serve a device (guest/device) now, if one is."""
+        active, besides = self.machine.active, (*self.machine.unserved.devices, *self.quarantined())
+        settled = active is not None and self.machine.state in SETTLED and device not in besides
+        return active.epoch if active and settled else None
 
     def kill(self) -> tuple[int, int]:
         """SIGKILL the incarnation that serves; its pid and epoch. UserError if it is dead."""
@@ -155,11 +168,11 @@ class ServiceKeeper:
 
     async def upgrade(self) -> operator.UpgradeReply:
         """Move all devices to a fresh incarnation; UserError with the reason if that fails."""
-        before = len(self._upgrades)
-        self.feed(steps.UpgradeAsked())
-        while len(self._upgrades) == before:
+        number = next(self._upgrades)
+        self.feed(steps.UpgradeAsked(number))
+        while number not in self._upgraded:
             await self._changed.wait()
-        ended = self._upgrades[before]
+        ended = self._upgraded.pop(number)
         if ended.outage is None:
             raise UserError(f"service OS {self.name} is not upgraded: {ended.problem}")
         epoch, process = self.incarnation()
@@ -280,8 +293,8 @@ class ServiceKeeper:
                 start(self._fail, device, reason)
             case steps.Tell(event):
                 self._tell(event)
-            case steps.UpgradeEnded():
-                self._upgrades.append(action)
+            case steps.UpgradeEnded(number):
+                self._upgraded[number] = action
             case steps.GiveUp(why):
                 self._telling.take_back()  # `why` has the last words of the child
                 start(self._give_up, why)

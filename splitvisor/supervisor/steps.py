@@ -143,7 +143,9 @@ class EventsMissed:
 
 @dataclass(frozen=True, slots=True)
 class UpgradeAsked:
-    """All devices are to move to a fresh incarnation; answered by UpgradeEnded."""
+    """All devices are to move to a fresh incarnation; answered by UpgradeEnded of that number."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,7 @@ class Tell:
 class UpgradeEnded:
     """An upgrade that was asked for is done, or has failed for `problem`."""
 
+    number: int
     problem: str
     outage: Outage | None = None
 

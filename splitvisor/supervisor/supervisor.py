@@ -40,6 +40,7 @@ from splitvisor.supervisor.guests import GuestKeeper
 from splitvisor.supervisor.locks import Locks
 from splitvisor.supervisor.messages import messages_of
 from splitvisor.supervisor.migrations import Migrations
+from splitvisor.supervisor.missed import Missed
 from splitvisor.supervisor.operator import OperatorServer
 from splitvisor.supervisor.plan import Plan, child_environment
 from splitvisor.supervisor.run_directory import RunDirectory
@@ -140,6 +141,7 @@ class Supervisor:
             for name in plan.machine.services
         }
         self._waits = Waits(self._services, self._guest_statuses, self._tell)
+        self._missed = Missed(self._services, self._guest_statuses)
         self.guests = GuestKeeper(
             plan,
             self._stub,
@@ -174,6 +176,7 @@ class Supervisor:
                 nursery = await stack.enter_async_context(trio.open_nursery())
                 nursery.start_soon(self._watch_core)
                 nursery.start_soon(self.migrations.keep)
+                nursery.start_soon(self._missed.keep)
                 nursery.start_soon(self.guests.follow, messages)
                 self._calls.open(self._core.pid)
                 for service in self._services.values():
@@ -365,6 +368,7 @@ class Supervisor:
     def _hear(self, event: core.Event) -> None:
         self._waits.heard(event)
         if event.missed:
+            self._missed.noticed()
             for service in self._services.values():
                 service.feed(steps.EventsMissed())
         if event.kind == core.EVENT_GUEST_DESTROYED:

@@ -100,7 +100,7 @@ def sever(world: "World", pick: Pick) -> str | None:
 
 def upgrade(world: "World", pick: Pick) -> str | None:
     """An operator asks for an upgrade."""
-    world.keeper.hear(steps.UpgradeAsked())
+    world.keeper.hear(steps.UpgradeAsked(1))
     world.report.add("upgrades")
     return f"it is {world.keeper.recovery.state}"
 

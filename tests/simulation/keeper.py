@@ -127,7 +127,7 @@ class Keeper:
                 self.core.fail(device, reason)
             case steps.Tell(event):
                 self.told.append(event)
-            case steps.UpgradeEnded(problem):
+            case steps.UpgradeEnded(_, problem):
                 self.upgrades.append(problem)
             case steps.GiveUp(why):
                 check(False, f"gave up: {why}")

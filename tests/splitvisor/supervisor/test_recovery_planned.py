@@ -95,7 +95,7 @@ class TestPoison:
 class TestUpgrade:
     def begin(self, script):
         """Up to the release, whose epoch is 1; the successor's is 3."""
-        assert script.hear(steps.UpgradeAsked()) == [steps.Fence(2)]  # it has the old code
+        assert script.hear(steps.UpgradeAsked(1)) == [steps.Fence(2)]  # it has the old code
         assert script.hear(script.reaped(2)) == [steps.Launch(3, standby=True)]
         script.hear(steps.Started(3, 103))
         assert script.hear(steps.Prepared(3, 2)) == [steps.Release(1)]
@@ -114,20 +114,20 @@ class TestUpgrade:
         assert script.machine.standby.epoch == 4
 
     def test_one_that_does_not_start_leaves_the_old_one_serving(self, script):
-        script.hear(steps.UpgradeAsked())
+        script.hear(steps.UpgradeAsked(1))
         script.hear(script.reaped(2))
         actions = script.hear(steps.Lost(3, "could not start (exit status 1): x"))
         text = "the new one could not start (exit status 1): x"
-        assert actions == [steps.Fence(3), steps.UpgradeEnded(text)]
+        assert actions == [steps.Fence(3), steps.UpgradeEnded(1, text)]
         assert script.machine.state is State.SERVING
         assert script.told(events.UpgradeFailed)[0].why == text
 
     def test_one_that_cannot_open_what_is_served_leaves_the_old_one_serving(self, script):
-        script.hear(steps.UpgradeAsked())
+        script.hear(steps.UpgradeAsked(1))
         script.hear(script.reaped(2))
         script.hear(steps.Started(3, 103))
         problem = f"{DEVICES[1]}: no such file"
-        ended = steps.UpgradeEnded(f"the new one cannot open {problem}")
+        ended = steps.UpgradeEnded(1, f"the new one cannot open {problem}")
         assert script.hear(steps.Prepared(3, 1, (problem,))) == [ended]
         assert script.machine.state is State.SERVING
         assert script.machine.active.epoch == 1
@@ -138,14 +138,14 @@ class TestUpgrade:
         cold.hear(steps.Started(2, 102))
         cold.hear(steps.Connected(2, 1, (problem,)))
         cold.hear(cold.replayed(2, DEVICES[0], 0))
-        (launch,) = cold.hear(steps.UpgradeAsked())
+        (launch,) = cold.hear(steps.UpgradeAsked(1))
         cold.hear(steps.Started(launch.epoch, 103))
         assert cold.hear(steps.Prepared(launch.epoch, 1, (problem,))) == [steps.Release(2)]
 
     def test_an_old_one_that_does_not_finish_serves_on(self, script):
         self.begin(script)
         actions = script.hear(steps.ReleaseFailed(1, "it does not finish"))
-        assert actions == [steps.UpgradeEnded("it does not finish")]
+        assert actions == [steps.UpgradeEnded(1, "it does not finish")]
         assert script.machine.state is State.SERVING
         assert script.machine.outage is None
 
@@ -170,11 +170,12 @@ class TestUpgrade:
         assert script.hear(script.reaped(3)) == [steps.Launch(4, standby=False)]
 
     def test_a_second_one_at_once_is_refused(self, script):
-        script.hear(steps.UpgradeAsked())
-        (ended,) = script.hear(steps.UpgradeAsked())
+        script.hear(steps.UpgradeAsked(1))
+        (ended,) = script.hear(steps.UpgradeAsked(2))
+        assert ended.number == 2
         assert "under way" in ended.problem
 
     def test_none_in_an_outage(self, script):
         script.hear(steps.Lost(1, dead=True))
-        (ended,) = script.hear(steps.UpgradeAsked())
+        (ended,) = script.hear(steps.UpgradeAsked(1))
         assert ended.problem == "it is fencing: ask again in a moment"

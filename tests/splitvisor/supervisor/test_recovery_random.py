@@ -125,7 +125,7 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def operator_upgrades(self):
-        self.hear(steps.UpgradeAsked())
+        self.hear(steps.UpgradeAsked(1))
 
     @rule(device=st.sampled_from(DEVICES))
     def operator_releases(self, device):

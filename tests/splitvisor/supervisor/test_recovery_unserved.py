@@ -173,7 +173,7 @@ def test_what_is_put_in_quarantine_is_not_tried():
 
 def test_an_upgrade_goes_on_without_it_and_it_is_tried_in_the_new_one(cold):
     cold.hear(cold.replayed(2, SERVED, 1))
-    cold.hear(steps.UpgradeAsked())
+    cold.hear(steps.UpgradeAsked(1))
     cold.hear(steps.Started(3, 103))
     assert cold.hear(steps.Prepared(3, 1, (PROBLEM,))) == [steps.Release(2)]
     assert cold.machine.deadline is None

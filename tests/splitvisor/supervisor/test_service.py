@@ -413,6 +413,21 @@ async def test_an_upgrade_moves_all_to_a_fresh_incarnation(lab):
     assert (status.deaths, status.upgrades, status.recoveries) == (0, 1, 0)
 
 
+async def test_a_second_upgrade_at_once_is_refused_and_not_the_first(lab):
+    await lab.until(events.ServiceStandsBy)
+    replies = []
+
+    async def first():
+        replies.append(await lab.keeper.upgrade())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await lab.until(events.UpgradeBegun)
+        with pytest.raises(UserError, match="not upgraded: another upgrade is under way"):
+            await lab.keeper.upgrade()
+    assert [reply.epoch for reply in replies] == [3]
+
+
 @cold
 async def test_an_upgrade_that_fails_leaves_the_old_one_serving(lab):
     lab.core.release_refused = True
@@ -492,6 +507,7 @@ async def test_a_device_that_cannot_be_attached_is_tried_until_it_can(lab):
     assert (unserved.device, unserved.why) == (DEVICE, "no such file")
     await lab.until(events.ServiceRecovered)
     await until_tried(lab, 2)  # the first is refused as a whole
+    assert lab.keeper.serves(DEVICE) is None
     (told,) = lab.keeper.status().unserved
     assert (told.device, told.reason) == (DEVICE, "no such file")
     assert told.for_s > 0
@@ -499,6 +515,7 @@ async def test_a_device_that_cannot_be_attached_is_tried_until_it_can(lab):
     served = await lab.until(events.DeviceServed)
     assert (served.device, lab.core.asked[-1]) == (DEVICE, ("retry", 2, DEVICE))
     assert not lab.keeper.status().unserved
+    assert lab.keeper.serves(DEVICE) == 2
     assert lab.keeper.status().epoch == 2
 
 
