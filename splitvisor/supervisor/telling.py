@@ -54,6 +54,7 @@ class Telling:
             if isinstance(event, Child):
                 for line in event.lines():
                     self._report(ServiceSaid(self._service, line), now)
+                event.log.unlink(missing_ok=True)  # told once; there may be thousands
                 continue
             if isinstance(event, ServiceStandsBy | ServicePromoted):
                 urgency.prompt(event.pid)

@@ -238,6 +238,7 @@ async def test_last_words_stand_together_before_the_death_they_belong_to(lab):
     died = next(i for i, event in enumerate(told) if isinstance(event, events.ServiceDied))
     assert [getattr(event, "line", event) for event in told[died - 3 : died]] == words[1]
     assert lines in (words[1] + words[2], words[2] + words[1])
+    assert not any(lab.directory.log(f"service.{epoch}").exists() for epoch in (1, 2))
 
 
 @cold
