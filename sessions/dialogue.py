@@ -140,7 +140,7 @@ class Dialogue:
         with self._lock:
             if self.phase is Phase.BEGUN:
                 self.phase = Phase.ATTACHED
-        self._happened(core_pb2.EVENT_DEVICE_ATTACHED, 0)
+        self._happened(core_pb2.EVENT_DEVICE_ATTACHED, self.device.patience_ms)
         self.device.ring()
 
     def _say(self) -> Iterator[io_pb2.CoreMessage | None]:

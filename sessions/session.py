@@ -99,9 +99,9 @@ class Session:
         """Until the incarnation serves; returns why it does not. At most ATTACH_TIMEOUT_S."""
         return self.wait_opened() or self._wait(core_pb2.EVENT_DEVICE_ATTACHED, "Begin")
 
-    def wait_replayed(self) -> PeerFault | None:
-        """Until all that was in flight is done, however long that takes; returns why it is over."""
-        self._steps[core_pb2.EVENT_DEVICE_REPLAYED].wait()
+    def wait_replayed(self, timeout_s: float | None) -> PeerFault | None:
+        """Until all that was in flight is done, or for so long; returns why it is over."""
+        self._steps[core_pb2.EVENT_DEVICE_REPLAYED].wait(timeout_s)
         return self.problem
 
     @property

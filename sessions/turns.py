@@ -1,10 +1,16 @@
-"""One device after the other, to find the one that kills an incarnation."""
+"""One device after the other, to find the one that kills an incarnation.
+
+A driver without patience may wait for the world outside, as a console does whose reader has stopped
+it: such devices have their turns last, and are not waited for long.
+"""
 
 from collections.abc import Callable
 
 from microhypervisor.errors import PeerFault, Refusal
 from sessions.attachment import Attachment, Problems
 from sessions.session import Session
+
+WORLD_S = 1.0
 
 
 def in_turn(
@@ -16,10 +22,12 @@ def in_turn(
     """
     results: Problems = []
     through: list[Session] = []
+    wanted = sorted(wanted, key=lambda a: not a.device.patience_ms)
     for turn, a in enumerate(wanted):
         dead = any(earlier.problem for earlier in through)  # already: not by this one
         session = promote(a)
-        problem = session.wait_attached() or session.wait_replayed()
+        patience_s = None if a.device.patience_ms else WORLD_S
+        problem = session.wait_attached() or session.wait_replayed(patience_s)
         results.append((a.device, problem))
         broke = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
         if dead:

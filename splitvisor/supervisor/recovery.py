@@ -236,7 +236,8 @@ class Recovery:
         delay = 0 if standby.ordered is not None else self.trouble.failed()
         self._drop_standby(standby, self._now + delay)
         self._dying[standby.epoch] = why
-        if self._upgrading is not None and self.state is not State.RELEASING:  # or the next one is as new
+        as_new = self.state is State.RELEASING  # will be the one that is started instead
+        if self._upgrading is not None and not as_new:
             self._end_upgrade(f"the new one {why or DIED}")
 
     def _drop_standby(self, standby: Incarnation, refill_at: int) -> None:

@@ -34,6 +34,7 @@ from splitvisor.supervisor.telling import Telling
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
+WORLD_S = 1.0  # for the replay of a device whose driver may wait for the world outside
 
 
 class ServiceKeeper:
@@ -120,24 +121,20 @@ class ServiceKeeper:
     def hear(self, event: core.Event) -> None:
         """What the core tells of this service OS's devices, or of a guest that is no more."""
         device, epoch = f"{event.guest}/{event.device}", event.epoch
-        process = self._processes.get(epoch)
+        if (step := steps.of_core(event)) is not None:
+            self.feed(step)
+        process, nursery = self._processes.get(epoch), self._nursery
+        if process is None or nursery is None:
+            return
         match event.kind:
-            case core.EVENT_GUEST_DESTROYED:
-                self.feed(steps.GuestGone(event.guest))
-            case core.EVENT_DEVICE_ATTACHED:
-                self.feed(steps.DeviceAttached(epoch, device, event.monotonic_ns))
-            case core.EVENT_DEVICE_REPLAYED:
-                replayed = (epoch, device, event.count, event.monotonic_ns)
-                self.feed(steps.DeviceReplayed(*replayed))
-            case core.EVENT_DEVICE_RESUMED:
-                self.feed(steps.DeviceResumed(epoch, event.monotonic_ns))
+            case core.EVENT_DEVICE_ATTACHED if not event.count:
+                nursery.start_soon(self._excuse, epoch, device, event.monotonic_ns)
             case core.EVENT_DEVICE_LOST:
                 self.lost(epoch, device, event.text)
-            case core.EVENT_STANDBY_LOST if process is not None:
+            case core.EVENT_STANDBY_LOST:
                 process.attention.stream_broke(event.text)
-            case core.EVENT_DEVICE_STALLED if process is not None and self.settings.watchdog:
-                if self._nursery is not None:
-                    self._nursery.start_soon(process.attention.stalled, device, event)
+            case core.EVENT_DEVICE_STALLED if self.settings.watchdog:
+                nursery.start_soon(process.attention.stalled, device, event)
 
     def lost(self, epoch: int, device: str, why: str) -> None:
         """An incarnation does not serve a device (guest/device) any more."""
@@ -383,6 +380,11 @@ class ServiceKeeper:
         for other in list(self._processes.values()):
             other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
+
+    async def _excuse(self, epoch: int, device: str, attached: int) -> None:
+        """Its driver may wait for the world outside, and a recovery does not wait for that."""
+        await trio.sleep(WORLD_S)
+        self.feed(steps.DeviceReplayed(epoch, device, 0, attached))
 
     async def _give_up(self, why: str) -> None:
         self._tidy()

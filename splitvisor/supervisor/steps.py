@@ -6,6 +6,7 @@ CLOCK_MONOTONIC.
 
 from dataclasses import dataclass
 
+from protos import core_pb2 as core
 from splitvisor.supervisor.events import ServiceEvent
 from splitvisor.supervisor.outage import Outage
 
@@ -260,3 +261,18 @@ class GiveUp:
 
 
 Action = Launch | Fence | Prepare | Connect | Release | Retry | Fail | Tell | UpgradeEnded | GiveUp
+
+
+def of_core(event: core.Event) -> Event | None:
+    """What an event of the core is to the machine."""
+    device, epoch, at = f"{event.guest}/{event.device}", event.epoch, event.monotonic_ns
+    match event.kind:
+        case core.EVENT_GUEST_DESTROYED:
+            return GuestGone(event.guest)
+        case core.EVENT_DEVICE_ATTACHED:
+            return DeviceAttached(epoch, device, at)
+        case core.EVENT_DEVICE_REPLAYED:
+            return DeviceReplayed(epoch, device, event.count, at)
+        case core.EVENT_DEVICE_RESUMED:
+            return DeviceResumed(epoch, at)
+    return None

@@ -4,11 +4,13 @@ import pytest
 
 from microhypervisor.errors import PeerFault, Refusal
 from protos import core_pb2 as pb
+from sessions import turns
 from sessions.channel import ChannelClosed
-from tests.sessions.service import HEADER, described, eventually, slots
+from tests.sessions.service import HEADER, PATIENCE, described, eventually, slots
 from tests.sessions.services import background
 
-FAILING = {"answer": described(failure=b"\1")}
+FAILING = {"answer": described(failure=b"\1", patience_ms=100)}
+CONSOLE = {"answer": described()}
 
 
 @pytest.fixture
@@ -146,6 +148,20 @@ def test_one_device_after_the_other(services, two):
     assert result == [([(disk.device, None) for disk in two], "")]
     services.made[2, "disk1"].take_control("activate")
     assert slots(services.made[2, "disk1"].take_batch()) == [5]
+
+
+def test_who_may_wait_for_the_world_outside_is_last_and_not_waited_for(services, two, monkeypatch):
+    services.how[2, "disk0"] = services.how[3, "disk0"] = CONSOLE
+    services.connect(2)
+    services.die(2)
+    monkeypatch.setattr(turns, "WORLD_S", 0.05)
+    thread, result = in_turn(services, 3)
+    thread.join(PATIENCE)
+    assert result == [([(disk.device, None) for disk in reversed(two)], "")]
+    assert [device for epoch, device in services.made if epoch == 3] == ["disk1", "disk0"]
+    waiting = services.made[3, "disk0"]
+    waiting.take_control("activate")
+    assert slots(waiting.take_batch(replay=True)) == [0]
 
 
 def test_whose_replay_kills_is_guilty(services, two):

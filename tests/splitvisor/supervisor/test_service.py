@@ -15,11 +15,12 @@ from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.errors import UserError
 from splitvisor.machine import Device, Guest, Model, OutagePolicy, ServiceSettings, WhenOut
-from splitvisor.supervisor import events
+from splitvisor.supervisor import events, service
 from splitvisor.supervisor.child import Stdio
 from splitvisor.supervisor.failure import one_failure
 from splitvisor.supervisor.run_directory import claim
 from splitvisor.supervisor.service import ServiceKeeper
+from splitvisor.supervisor.states import State
 
 DEVICE = "web/disk0"
 AFTER_MS = 1
@@ -45,6 +46,7 @@ class Core:
         self.pids = []
         self.release_refused = self.retry_refused = self.prepare_refused = False
         self.swap_refused, self.answers = False, OLD  # the spec of the device, when asked
+        self.attached = 0  # devices
         self.problem = ""  # of the device, from the second incarnation on
         self.keeper = None
         self.held = trio.Event()  # connects wait for it
@@ -61,7 +63,7 @@ class Core:
         self.pids.append(self.keeper.status().pid)
         self.connected.append(endpoint)
         await self.held.wait()
-        reply = core.ConnectReply(attached=0)
+        reply = core.ConnectReply(attached=self.attached)
         guest, device = DEVICE.split("/")
         if self.problem and len(self.connected) > 1:
             reply.problems.add(guest=guest, device=device, problem=self.problem)
@@ -498,6 +500,20 @@ async def test_a_guest_is_paused_while_the_outage_is_too_long(lab):
 async def until_tried(lab, times):
     while sum(asked[0] == "retry" for asked in lab.core.asked) < times:
         await trio.sleep(0.001)
+
+
+@cold
+async def test_no_driver_is_waited_for_that_may_wait_for_the_world_outside(lab, monkeypatch):
+    monkeypatch.setattr(service, "WORLD_S", 0)
+    lab.core.attached = 1
+    lab.keeper.kill()
+    while (await lab.until(events.ServiceAttached)).epoch != 2:
+        pass
+    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=100)
+    await trio.testing.wait_all_tasks_blocked()
+    assert lab.keeper.machine.state is State.REPLAYING
+    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=0)
+    await lab.until(events.ServiceRecovered)
 
 
 @cold
