@@ -24,6 +24,7 @@ from drivers.notes import Notes
 
 MAX_TAG = 31  # bytes; what the launchers and guests of others take
 MODE_BITS = 0o1777
+NAMES = 1 << 20  # in one directory; EOVERFLOW where there are more
 NOTES_BYTES = 1 << 20  # noted beyond what there was to say, before it is said anew
 OPENING = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
@@ -44,7 +45,8 @@ class DirectoryFolder:
             if not 0 < len(self.tag.encode()) <= MAX_TAG or "\0" in self.tag:
                 raise ValueError(f"tag {self.tag!r}: give a name of 1 to {MAX_TAG} bytes")
 
-    patience = 2.0  # seconds; a batch may bring as many writes as the queue has room for
+    # Seconds: a batch may bring as many writes as the queue has room for, or have NAMES listed.
+    patience = 10.0
 
     def __init__(self, options: Options) -> None:
         self.tag = options.tag
@@ -265,10 +267,13 @@ class DirectoryFile:
 
     def names(self) -> list[Listed]:
         """See OpenFile."""
+        listed: list[Listed] = []
         with os.scandir(self._fd) as entries:
-            return [
-                Listed(os.fsencode(entry.name), entry.inode(), _type(entry)) for entry in entries
-            ]
+            for entry in entries:
+                if len(listed) == NAMES:
+                    raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
+                listed.append(Listed(os.fsencode(entry.name), entry.inode(), _type(entry)))
+        return listed
 
     def close(self) -> None:
         """See OpenFile."""

@@ -9,17 +9,15 @@ looked at. There are no extended attributes, no devices to be made, and no authe
 
 import errno
 import os
-import stat
-from bisect import bisect_right
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any
 
-from drivers.folders import NOW, Change, FolderDriver, Listed, OpenFile
+from drivers.folders import NOW, Change, FolderDriver, OpenFile
 from service_os.models import ninep_wire as wire
 from service_os.models.ninep_changes import Changes
-from service_os.models.ninep_fids import Entries, Fid, Memory
-from service_os.models.ninep_turn import ROOT, Turn, above, checked, error, fid_of, step
+from service_os.models.ninep_fids import Fid, Memory
+from service_os.models.ninep_listings import Listings
+from service_os.models.ninep_turn import ROOT, Turn, checked, error, fid_of, step
 from service_os.models.ninep_wire import T
 
 VERSION = b"9P2000.L"
@@ -41,6 +39,7 @@ class Operations:
         self._driver = driver
         self._memory = memory
         self._msize = msize
+        self._listings = Listings(driver)
         self._changes = changes = Changes(driver, memory)
         self._handlers: dict[int, Callable[..., bytes]] = {
             T.STATFS: self._statfs,
@@ -195,32 +194,8 @@ class Operations:
     def _readdir(self, turn: Turn, number: int, offset: int, count: int) -> bytes:
         fid = fid_of(self._memory, number)
         file = self._file(fid)
-        if fid.entries is None or not offset:
-            fid.entries = self._entries(fid, file)
-        room = min(count, turn.room - wire.IO_HEADER)
-        told = bytearray()
-        at = bisect_right(fid.entries, offset, key=lambda entry: entry[0])
-        for cookie, listed in fid.entries[at:]:
-            one = wire.entry(listed.name, listed.inode, listed.mode, cookie)
-            if len(told) + len(one) > room:
-                if not told:
-                    raise error(errno.EINVAL)
-                break
-            told += one
+        told = self._listings.piece(fid, file, offset, min(count, turn.room - wire.IO_HEADER))
         return len(told).to_bytes(4, "little") + told
-
-    def _entries(self, fid: Fid, file: OpenFile) -> Entries:
-        """In the order of cookies that depend on the names alone, so that where a guest was in a
-        directory means the same to each incarnation, whatever came and went meanwhile.
-        """
-        names = file.names()
-        parent = self._driver.stat(above(fid.path)).st_ino
-        entries = [
-            (1, Listed(b".", fid.inode, stat.S_IFDIR)),
-            (2, Listed(b"..", parent, stat.S_IFDIR)),
-            *((_cookie(listed.name), listed) for listed in names),
-        ]
-        return sorted(entries, key=lambda entry: entry[0])
 
     def _readlink(self, turn: Turn, number: int) -> bytes:
         return wire.text(self._driver.read_symlink(fid_of(self._memory, number).path))
@@ -250,11 +225,6 @@ class Operations:
     def _check_new(self, number: int) -> None:
         if number in self._memory.fids or number == NOFID:
             raise error(errno.EBADF)
-
-
-def _cookie(name: bytes) -> int:
-    """More than 2, and a positive number of 63 bits."""
-    return 3 + (int.from_bytes(blake2b(name, digest_size=8).digest(), "little") >> 2)
 
 
 def _time(valid: int, told: int, seconds: int, nanoseconds: int) -> int | None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers import folder_directory
 from drivers.interface import Keep
 from drivers.registry import make
 from protos.io_pb2 import Request
-from service_os.models import ninep_fids
+from service_os.models import ninep_fids, ninep_listings
 from service_os.models import ninep_wire as wire
 from service_os.models.ninep import MSIZE, NinepModel
 from service_os.models.ninep_wire import T
@@ -347,6 +348,34 @@ def test_a_directory_is_read_piece_by_piece_whatever_happens_to_it(served, clien
     assert len(seen) == 302
     with fails("EINVAL"):
         client.readdir(fid, 0, 10)
+
+
+def test_of_many_directories_that_are_read_at_once_few_are_kept(served, client, monkeypatch):
+    monkeypatch.setattr(ninep_listings, "KEPT", 300)
+    names = [f"file{i}".encode() for i in range(200)]
+    for name in names:
+        (served.share / os.fsdecode(name)).touch()
+    fids = [client.open() for _ in range(4)]
+    seen, offsets = [[] for _ in fids], [0] * 4
+    while offsets:
+        for one, fid in zip(seen, fids, strict=True):
+            found = client.readdir(fid, offsets.pop(0), 2000)
+            one += [entry[0] for entry in found]
+            offsets += [found[-1][1]] if found else []
+            listed = [fid.entries for fid in served.model._memory.fids.values() if fid.entries]
+            assert len(listed) <= 2
+    assert [sorted(one) for one in seen] == [sorted([b".", b"..", *names])] * 4
+
+
+def test_a_directory_of_too_many_names_cannot_be_read(served, client, monkeypatch):
+    monkeypatch.setattr(folder_directory, "NAMES", 10)
+    for i in range(10):
+        (served.share / f"file{i}").touch()
+    fid = client.open()
+    assert len(client.list(fid)) == 10
+    (served.share / "one more").touch()
+    with fails("EOVERFLOW"):
+        client.readdir(fid)
 
 
 def test_locks_are_granted_and_attributes_with_names_do_not_exist(client):
