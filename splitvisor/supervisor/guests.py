@@ -87,7 +87,8 @@ class GuestKeeper:
                     await trio.sleep(LOOK_AGAIN)
                     continue
                 for status in statuses:
-                    if status.state == core.GUEST_ENDED and status.name not in known:
+                    ours = status.name in self._plans and status.name not in known
+                    if ours and status.state == core.GUEST_ENDED:
                         self._end(nursery, status)
 
     async def statuses(self) -> list[core.GuestStatus]:

@@ -273,6 +273,8 @@ async def test_an_end_that_the_core_does_not_tell_at_once_is_asked_for_again(the
 
 
 async def test_an_end_that_is_told_twice_restarts_a_guest_once(the_core, tmp_path):
+    the_core.create("foreign", "emulated", RESETS)
+    the_core.call("Start", "foreign")
     restarting = Restarting(the_core, tmp_path)
     sender, receiver = trio.open_memory_channel(2)
     ended = core.Event(kind=core.EVENT_GUEST_ENDED, guest="again")
@@ -280,7 +282,7 @@ async def test_an_end_that_is_told_twice_restarts_a_guest_once(the_core, tmp_pat
         async with trio.open_nursery() as nursery:
             nursery.start_soon(restarting.keeper.follow, receiver)
             await restarting.keeper.start()
-            while (await restarting.keeper.statuses())[0].state != core.GUEST_ENDED:
+            while any(g.state != core.GUEST_ENDED for g in await restarting.keeper.statuses()):
                 await trio.lowlevel.checkpoint()
             await sender.send(core.Event(missed=1))
             await sender.send(ended)
@@ -289,3 +291,4 @@ async def test_an_end_that_is_told_twice_restarts_a_guest_once(the_core, tmp_pat
             assert not restarting.told(events.GuestNotRestarted)
             nursery.cancel_scope.cancel()
     the_core.call("Destroy", "again")
+    the_core.call("Destroy", "foreign")
