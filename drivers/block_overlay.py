@@ -6,6 +6,8 @@ from then on, whole, and the others are read from the base.
 
 What was discarded in the top reads as zeros, and what is only in the base stays. A cluster that is
 in the top never leaves it, so that no old data of the base comes up again.
+
+With `readonly` its top is not written to either: it may then be the base of other overlays.
 """
 
 import os
@@ -37,6 +39,7 @@ class OverlayBlock:
         path: Path
         size: Size = Size(0)  # 0: as the top file has it, or the base
         cluster: Size = Size(1 << 16)
+        readonly: bool = False
 
         def __post_init__(self) -> None:
             if self.size % SECTOR:
@@ -47,7 +50,7 @@ class OverlayBlock:
     @staticmethod
     def claims(options: Options) -> Sequence[Claim]:
         """See Claiming."""
-        return (Claim(options.path, exclusive=True), *options.base.claims())
+        return (Claim(options.path, exclusive=not options.readonly), *options.base.claims())
 
     @staticmethod
     def content(options: Options) -> str:
@@ -55,10 +58,9 @@ class OverlayBlock:
         below = options.base.content()
         return f"overlay({os.path.realpath(options.path)},{below})" if below else ""
 
-    readonly = False
-
     def __init__(self, options: Options) -> None:
         self._options = options
+        self.readonly = options.readonly
         self._base = options.base.open()
         self._top: Top | None = None
         try:
@@ -73,7 +75,8 @@ class OverlayBlock:
             raise
         self.size = self._header.size
         self.identity = options.path.name.encode("ascii", "replace").decode()[:IDENTITY_LENGTH]
-        self.abilities = Ability.DISCARD | Ability.WRITE_ZEROES
+        both = Ability.DISCARD | Ability.WRITE_ZEROES
+        self.abilities = Ability.NONE if self.readonly else both
         self.block_size = block_size_of(self._base)
         self.patience = patience_of(self._base)
 
@@ -81,10 +84,10 @@ class OverlayBlock:
         """See Beginning: another incarnation may have made the top file, or filled it."""
         begin(self._base)
         path = self._options.path
-        if overlay_top.look(path) is None:
+        if overlay_top.look(path, self.readonly) is None:
             overlay_top.make(path, self._expected())
         self._header = self._expected()
-        self._top = Top(path)
+        self._top = Top(path, self.readonly)
         self.size = self._header.size
 
     def read(self, offset: int, into: memoryview) -> None:
@@ -161,7 +164,9 @@ class OverlayBlock:
         """The header that is in the top file, or will be; DriverError if it is another's."""
         options, below = self._options, self._base.size
         word = kept(options.base.content())
-        found = overlay_top.look(options.path)
+        found = overlay_top.look(options.path, options.readonly)
+        if found is None and options.readonly:
+            raise DriverError(f"top {options.path} does not exist: leave readonly out to make it")
         if found is not None:
             fits(found, f"top {options.path}", word, below)
             if options.size not in (0, found.size):

@@ -14,17 +14,20 @@ from drivers.interface import DriverError
 from drivers.overlay_format import BOOT_AT, MAP_AT, PAGE, Header
 from drivers.rawio import read_all, write_all
 
-_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Top:
-    """Nobody else has it open as long as this one has. Its methods raise OSError."""
+    """Nobody else has it open as long as this one has, unless all only read it. Its methods raise
+    OSError.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, readonly: bool = False) -> None:
         """DriverError, if it is not there among others."""
         self.path = path
-        self._fd = _locked(path)
+        self._readonly = readonly
+        self._fd = _locked(path, readonly)
         try:
             self.header = _header(path, self._fd)
             self.present = self._map()
@@ -75,7 +78,7 @@ class Top:
         os.close(self._fd)
 
     def _map(self) -> bytearray:
-        """The map that counts, which from then on is that of this boot."""
+        """The map that counts; unless this one only reads, it is that of this boot from then on."""
         present, durable = (bytearray(self.header.map_size) for _ in range(2))
         read_all(self._fd, self.header.durable_at, memoryview(durable))
         boot = _boot_id()
@@ -83,20 +86,22 @@ class Top:
             read_all(self._fd, MAP_AT, memoryview(present))
         else:
             present[:] = durable
-            write_all(self._fd, MAP_AT, memoryview(present))
-            write_all(self._fd, BOOT_AT, boot)
+            if not self._readonly:
+                write_all(self._fd, MAP_AT, memoryview(present))
+                write_all(self._fd, BOOT_AT, boot)
+        changed = present != durable and not self._readonly
         self._unsaved = {
             at // PAGE
-            for at in (range(0, len(present), PAGE) if present != durable else ())
+            for at in (range(0, len(present), PAGE) if changed else ())
             if present[at : at + PAGE] != durable[at : at + PAGE]
         }
         return present
 
 
-def look(path: Path) -> Header | None:
+def look(path: Path, readonly: bool = False) -> Header | None:
     """The header of a file that may be in use; None if there is none, but one can be made."""
     try:
-        fd = os.open(path, _FLAGS)
+        fd = _opened(path, readonly)
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise DriverError(f"folder {path.parent} does not exist: make it") from None
@@ -142,17 +147,21 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _locked(path: Path) -> int:
+def _opened(path: Path, readonly: bool) -> int:
+    return os.open(path, _FLAGS | (os.O_RDONLY if readonly else os.O_RDWR))
+
+
+def _locked(path: Path, readonly: bool) -> int:
     """A lock on what the path names; another process may have taken it away meanwhile."""
     while True:
         try:
-            fd = os.open(path, _FLAGS)
+            fd = _opened(path, readonly)
         except FileNotFoundError:
             raise DriverError(f"top {path} does not exist: name one that does") from None
         except OSError as error:
             raise _cannot("opened", path, error) from None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if readonly else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             raise DriverError(

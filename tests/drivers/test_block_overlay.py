@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from drivers import holes, overlay_top
+from drivers import holes, overlay_offline, overlay_top
 from drivers.interface import Ability, Claim, DriverError, Keep, MediumError, SpecError
 from drivers.overlay_format import PAGE, Header
 from drivers.registry import check, claims, content, make
@@ -234,6 +234,12 @@ def test_the_word_of_the_map_counts_only_in_the_boot_that_it_is_of(folder, monke
     disk.write(CLUSTER, memoryview(b"y" * 512))
     disk.close()
     boot.write_bytes(b"2")
+    before = (folder / "a.top").read_bytes()
+    disk = opened(folder, "readonly")
+    assert read(disk) == patched(BASE, 0, b"x" * 512)
+    disk.flush()
+    disk.close()
+    assert (folder / "a.top").read_bytes() == before
     disk = opened(folder)
     assert read(disk) == patched(BASE, 0, b"x" * 512)
     disk.close()
@@ -380,6 +386,43 @@ def test_a_top_in_use_is_not_served_twice(folder):
     opened(folder).close()
 
 
+def layered(folder, name):
+    """An overlay over the overlay of `opened`."""
+    base = spec(folder, "readonly")
+    disk = make("block", f"overlay:base=({base}),path={folder}/{name}", Keep(folder / "keep"))
+    disk.begin()
+    return disk
+
+
+def test_overlays_stand_on_an_overlay_that_may_not_be_written_to(folder):
+    disk = opened(folder)
+    disk.write(512, memoryview(b"x" * 512))
+    disk.close()
+    before = (folder / "a.top").read_bytes()
+    one, other = layered(folder, "b.top"), layered(folder, "c.top")
+    with pytest.raises(DriverError, match=r"top .*a.top is in use: stop the machine"):
+        opened(folder)
+    one.write(CLUSTER, memoryview(b"y" * 512))
+    below = patched(BASE, 512, b"x" * 512)
+    assert read(one) == patched(below, CLUSTER, b"y" * 512)
+    assert read(other) == below
+    one.flush()
+    one.close()
+    other.close()
+    assert (folder / "a.top").read_bytes() == before
+    disk = make("block", spec(folder), Keep(folder / "keep"))
+    word = content("block", spec(folder))
+    assert overlay_offline.commit(folder / "b.top", disk, word) == 1
+    assert read(disk) == patched(below, CLUSTER, b"y" * 512)
+    disk.close()
+
+
+def test_one_that_may_not_be_written_to_makes_nothing(folder):
+    with pytest.raises(DriverError, match=r"a.top does not exist: leave readonly out to make it"):
+        opened(folder, "readonly")
+    assert not (folder / "a.top").exists()
+
+
 def test_a_disk_may_be_larger_than_its_base(folder):
     disk = opened(folder, f"cluster=4K,size={SIZE + 3 * CLUSTER}")
     disk.write(SIZE + CLUSTER, memoryview(b"x" * 512))
@@ -427,10 +470,14 @@ def test_what_it_says_of_itself(folder):
     options = spec(folder)
     top, base = folder / "a.top", folder / "a.img"
     assert list(claims("block", options)) == [Claim(top, True), Claim(base, False)]
+    assert list(claims("block", f"{options},readonly")) == [Claim(top, False), Claim(base, False)]
     below = content("block", f"file:path={base}")
     assert content("block", options) == f"overlay({top},{below})"
     disk = opened(folder)
     assert Ability.DISCARD | Ability.WRITE_ZEROES in disk.abilities
+    disk.close()
+    disk = opened(folder, "readonly")
+    assert (disk.readonly, disk.abilities) == (True, Ability.NONE)
     disk.close()
 
 
