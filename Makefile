@@ -36,10 +36,10 @@ run: setup  ## the main job, live: guests on a real disk, the service OS killed 
 test: setup lint types imports  ## everything that CI checks
 	$(BIN)/pytest
 
-unit: setup  ## only the tests without processes
+unit: setup  ## all tests but those in tests/end_to_end
 	$(BIN)/pytest --ignore=tests/end_to_end
 
-end-to-end: setup  ## only the tests with real processes and guests
+end-to-end: setup  ## only the tests in tests/end_to_end: whole machines, as users start them
 	$(BIN)/pytest tests/end_to_end
 
 explore: setup  ## only the properties, each with a thousand new random examples

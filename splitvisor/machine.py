@@ -35,7 +35,7 @@ MAX_PCPUS = 1024  # more than any host has, and a typing error
 BALLOON = "balloon0"  # the name of the balloon of a guest that has one
 CLOCK = "rtc0"  # and of its real-time clock
 VIRTIO_CLOCK = "clock0"  # and of its clock behind virtio
-MAX_VCPUS = 255  # local APIC ids are a byte, and 0xff addresses all of them
+MAX_VCPUS = 64  # of the core; CPUs may take less
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*", re.ASCII)
 

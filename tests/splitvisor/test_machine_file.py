@@ -265,7 +265,7 @@ def guest_with(text):
         (guest_with("memory = '64X'"), "guests.web.memory: '64X' is not a size"),
         (guest_with("memory = 4097"), "guests.web.memory: memory 4097: give a multiple of 4K"),
         (guest_with("memory = true"), "guests.web.memory: must be a string"),
-        (guest_with("vcpus = 0"), "guests.web.vcpus: vcpus 0: give 1 to 255"),
+        (guest_with("vcpus = 0"), "guests.web.vcpus: vcpus 0: give 1 to 64"),
         (guest_with("vcpus = '2'"), "guests.web.vcpus: must be a whole number"),
         (guest_with("cpu = 'kwm'"), "guests.web.cpu: 'kwm' is not possible, did you mean 'kvm'?"),
         (guest_with("on_reset = 'halt'"), "guests.web.on_reset: 'halt' is not possible"),
