@@ -24,7 +24,7 @@ from drivers.notes import Notes
 
 MAX_TAG = 31  # bytes; what the launchers and guests of others take
 MODE_BITS = 0o1777
-NAMES = 1 << 20  # in one directory; EOVERFLOW where there are more
+NAMES = 1 << 18  # in one directory; EOVERFLOW where there are more
 NOTES_BYTES = 1 << 20  # noted beyond what there was to say, before it is said anew
 OPENING = os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
@@ -45,7 +45,8 @@ class DirectoryFolder:
             if not 0 < len(self.tag.encode()) <= MAX_TAG or "\0" in self.tag:
                 raise ValueError(f"tag {self.tag!r}: give a name of 1 to {MAX_TAG} bytes")
 
-    # Seconds: a batch may bring as many writes as the queue has room for, or have NAMES listed.
+    # Seconds: a batch may bring as many writes as the queue has room for, or have several
+    # directories of so many names listed.
     patience = 10.0
 
     def __init__(self, options: Options) -> None:

@@ -140,7 +140,8 @@ class Dialogue:
         with self._lock:
             if self.phase is Phase.BEGUN:
                 self.phase = Phase.ATTACHED
-        self._happened(core_pb2.EVENT_DEVICE_ATTACHED, self.device.patience_ms)
+        waits = self._again and not self.device.patience_ms
+        self._happened(core_pb2.EVENT_DEVICE_ATTACHED, int(waits))
         self.device.ring()
 
     def _say(self) -> Iterator[io_pb2.CoreMessage | None]:

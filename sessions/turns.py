@@ -33,6 +33,9 @@ def in_turn(
         if dead:
             check_whole(results)
         if broke or session.broke_in_replay:
+            if not all(earlier.replayed for earlier in through):
+                text = f"it broke off with device {a.name}, and not with that one alone"
+                raise PeerFault(text, Refusal.NOT_CONNECTED)
             rest = PeerFault(f"the incarnation broke off with device {a.name}")
             return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name
         if not problem:

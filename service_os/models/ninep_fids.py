@@ -211,6 +211,7 @@ class Memory:
 
 def close(fid: Fid) -> None:
     """Give back what it has open."""
+    fid.entries = None
     if fid.file is not None:
         fid.file.close()
         fid.file = None

@@ -28,8 +28,9 @@ class Listings:
     def piece(self, fid: Fid, file: OpenFile, offset: int, room: int) -> bytes:
         """The entries behind a cookie, as many as there is room for; none at the end."""
         if fid.entries is None or not offset:
-            self._keep(fid, self._list(fid, file))
-        assert fid.entries is not None
+            self._make_room(fid)
+            fid.entries = self._list(fid, file)
+            self._kept.append(fid)
         told = bytearray()
         for at in range(bisect_right(fid.entries, offset, key=_place), len(fid.entries)):
             cookie, listed = fid.entries[at]
@@ -52,13 +53,11 @@ class Listings:
         entries.sort(key=_place)
         return entries
 
-    def _keep(self, fid: Fid, entries: Entries) -> None:
+    def _make_room(self, fid: Fid) -> None:
         fid.entries = None
         self._kept = [other for other in self._kept if other.entries is not None]
         while sum(len(other.entries or ()) for other in self._kept) > KEPT:
             self._kept.pop(0).entries = None
-        fid.entries = entries
-        self._kept.append(fid)
 
 
 def _place(entry: tuple[int, Listed]) -> int:

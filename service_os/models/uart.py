@@ -26,11 +26,8 @@ IIR_NONE, IIR_THRE, IIR_RDA, IIR_RLS, IIR_FIFO = 0x01, 0x02, 0x04, 0x06, 0xC0
 FCR_ENABLE, FCR_KEPT = 0x01, 0xC9
 LCR_DLAB = 0x80
 MCR_LOOP, MCR_MASK = 0x10, 0x1F
-LSR_DR, LSR_OE, LSR_EMPTY = (
-    0x01,
-    0x02,
-    0x60,
-)  # the last: the transmitter's holding and shift registers
+LSR_DR, LSR_OE = 0x01, 0x02
+LSR_EMPTY = 0x60  # the transmitter's holding and shift registers
 MSR_CONNECTED = 0xB0  # DCD, DSR, CTS: somebody is there
 
 STATE = struct.Struct("<B8B??Q")  # version, registers, flags, position; input follows
@@ -167,6 +164,8 @@ class UartModel:
         if wanted & IER_RDA:
             self.listening = True
         if risen & IER_RDA and self._input:
+            self.interrupt = True
+        if risen & IER_RLS and self._overrun:
             self.interrupt = True
         if risen & IER_THRE:
             self._ask_for_more()

@@ -35,10 +35,12 @@ class Incarnation:
     last_replay: int = 0
     attached: set[str] = field(default_factory=set)
     replayed: set[str] = field(default_factory=set)
+    missed: bool = False  # some of the core's events
     absent: set[str] = field(default_factory=set)  # guests that have gone since it is there
 
     def all_replayed(self, besides: Set[str] = frozenset()) -> bool:
-        """Whether each device that it serves has nothing of an earlier incarnation in flight.
+        """Whether each device that it serves has nothing of an earlier incarnation in flight, or
+        may wait with that for the world outside.
 
         `besides` are devices that do not count among those yet.
         """

@@ -1,7 +1,7 @@
 """What is done when events of the core were missed: one may have told that a device was lost.
 
 A device that an incarnation is to serve and that is attached to none in two looks at the core has
-lost its stream; between the two, whatever takes it away on purpose (a swap, say) is over.
+lost its stream: they are so far apart that whatever takes it away on purpose (a swap) is over.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +11,7 @@ import trio
 
 from protos import core_pb2 as core
 
-LOOKS_APART = 1.0  # seconds
+LOOKS_APART = 12.0  # seconds
 
 
 class Service(Protocol):

@@ -30,7 +30,7 @@ class Outage:
     fenced: int = 0  # the whole process group of the one that was lost is reaped
     promoted: int = 0  # the next incarnation was told to begin
     attached: int = 0  # all devices
-    replayed: int = 0  # all that was in flight is done
+    replayed: int = 0  # all that was in flight is done, or may wait for the world outside
     first_completion: int = 0
     requests: int = 0  # that were replayed
     warm: bool = False  # by a standby

@@ -174,7 +174,7 @@ class Recovery:
             self._lose_active(f"was lost in the turn of {event.guilty}", dead=False)
         else:
             self.served, self.state = True, State.REPLAYING
-            incarnation.devices = event.devices
+            incarnation.devices = 0 if incarnation.missed else event.devices
             self._refill_at = self._now + REFILL_LATEST
             self.history.attached(self._now)
             told = (incarnation.pid, incarnation.epoch, event.devices, event.problems)
@@ -337,7 +337,7 @@ class Recovery:
             case steps.GuestGone(guest):
                 active.gone(guest)
             case steps.EventsMissed():
-                active.devices = 0
+                active.devices, active.missed = 0, True
 
     def _blame(self, device: str) -> None:
         if reason := self.quarantine.blame(device):

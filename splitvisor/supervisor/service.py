@@ -34,7 +34,7 @@ from splitvisor.supervisor.telling import Telling
 
 START_DEADLINE = 20.0  # seconds; a loaded host starts Python and gRPC in two or three
 ANSWER_AFTER_DEATH = 1.0  # seconds for the core to answer a call about one that is dead
-WORLD_S = 1.0  # for the replay of a device whose driver may wait for the world outside
+WORLD_S = 5.0  # for the replay of a device whose driver may wait for the world outside
 
 
 class ServiceKeeper:
@@ -102,10 +102,12 @@ class ServiceKeeper:
             return  # what is begun below has led to it: its turn comes
         while self._heard:
             now, heard = time.monotonic_ns(), self._heard[0]
-            if isinstance(heard, steps.Reaped) and self.machine.is_news(heard):
+            if isinstance(heard, steps.Reaped):
                 for dead in self._buried:
-                    if dead.endpoint.epoch == heard.epoch:
+                    if dead.endpoint.epoch == heard.epoch and self.machine.is_news(heard):
                         self._tell(dead.child)
+                    elif dead.endpoint.epoch == heard.epoch:
+                        dead.child.log.unlink(missing_ok=True)
             for action in self.machine.handle(heard, now):
                 self._begin(action)
             self._heard.popleft()
@@ -127,8 +129,9 @@ class ServiceKeeper:
         if process is None or nursery is None:
             return
         match event.kind:
-            case core.EVENT_DEVICE_ATTACHED if not event.count:
-                nursery.start_soon(self._excuse, epoch, device, event.monotonic_ns)
+            case core.EVENT_DEVICE_ATTACHED if event.count:
+                excuse = steps.DeviceReplayed(epoch, device, 0, event.monotonic_ns)
+                nursery.start_soon(self._excuse, process, excuse)
             case core.EVENT_DEVICE_LOST:
                 self.lost(epoch, device, event.text)
             case core.EVENT_STANDBY_LOST:
@@ -232,18 +235,13 @@ class ServiceKeeper:
 
     def status(self) -> operator.ServiceStatus:
         """For `service status`."""
-        machine, status = self.machine, status_of(self.machine, time.monotonic_ns())
-        status.failpoints = self.settings.failpoints
-        status.watchdog = "on" if self.settings.watchdog else "off"
+        machine = self.machine
+        status = status_of(machine, self.settings, time.monotonic_ns())
         if self._ending:
             status.state = operator.SERVICE_DEAD
         if machine.active is not None and (active := self._processes.get(machine.active.epoch)):
             status.pid = active.child.pid
             status.uptime_s = time.monotonic() - active.born
-        if self.settings.standby and machine.standby is None:
-            status.standby.state = operator.STANDBY_STARTING  # in a moment
-        if status.standby.state == operator.STANDBY_STARTING:
-            status.standby.problem = machine.trouble.problem
         if machine.standby is not None and (next_ := self._processes.get(machine.standby.epoch)):
             status.standby.pid = next_.child.pid
         return status
@@ -381,10 +379,11 @@ class ServiceKeeper:
             other.attention.look()  # who is dead as well is not to take over
         self.feed(steps.Reaped(epoch, child.pid, child.how_it_died(), child.killed()))
 
-    async def _excuse(self, epoch: int, device: str, attached: int) -> None:
+    async def _excuse(self, process: Process, excuse: steps.DeviceReplayed) -> None:
         """Its driver may wait for the world outside, and a recovery does not wait for that."""
-        await trio.sleep(WORLD_S)
-        self.feed(steps.DeviceReplayed(epoch, device, 0, attached))
+        with process.waiting():
+            await trio.sleep(WORLD_S)
+            self.feed(excuse)
 
     async def _give_up(self, why: str) -> None:
         self._tidy()

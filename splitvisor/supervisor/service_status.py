@@ -1,12 +1,13 @@
 """What a recovery machine's state looks like to an operator."""
 
 from protos import operator_pb2 as operator
+from splitvisor.machine import ServiceSettings
 from splitvisor.supervisor.incarnation import Standby
 from splitvisor.supervisor.recovery import Recovery
 from splitvisor.supervisor.states import SERVES, State
 
 
-def status_of(machine: Recovery, now: int) -> operator.ServiceStatus:
+def status_of(machine: Recovery, settings: ServiceSettings, now: int) -> operator.ServiceStatus:
     """All that the machine knows at `now`, in nanoseconds; processes are the keeper's."""
     history = machine.history
     status = operator.ServiceStatus(
@@ -17,6 +18,8 @@ def status_of(machine: Recovery, now: int) -> operator.ServiceStatus:
         recoveries=history.recoveries,
         upgrades=history.upgrades,
         worst_outage_ms=history.worst_ms,
+        failpoints=settings.failpoints,
+        watchdog="on" if settings.watchdog else "off",
     )
     if machine.active is not None:
         status.epoch = machine.active.epoch
@@ -24,6 +27,10 @@ def status_of(machine: Recovery, now: int) -> operator.ServiceStatus:
         ready = machine.standby.phase is Standby.READY
         status.standby.state = operator.STANDBY_READY if ready else operator.STANDBY_STARTING
         status.standby.epoch = machine.standby.epoch
+    elif settings.standby:
+        status.standby.state = operator.STANDBY_STARTING  # in a moment
+    if status.standby.state == operator.STANDBY_STARTING:
+        status.standby.problem = machine.trouble.problem
     if history.last is not None:
         status.last_outage_ms = history.last.total_ms
         status.last_outage.CopyFrom(history.last.message())

@@ -73,7 +73,7 @@ def test_it_stands_by_until_it_is_to_begin(talk):
     assert dialogue.phase is Phase.BEGUN
     dialogue.heard(ATTACHED)
     assert dialogue.phase is Phase.ATTACHED
-    assert talk.steps == [(pb.EVENT_DEVICE_OPENED, 0), (pb.EVENT_DEVICE_ATTACHED, 70)]
+    assert talk.steps == [(pb.EVENT_DEVICE_OPENED, 0), (pb.EVENT_DEVICE_ATTACHED, 0)]
     assert (talk.device.patience_ms, talk.device.failure) == (70, b"\1")
     assert not talk.device.served
     assert talk.said() == []

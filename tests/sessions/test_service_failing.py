@@ -164,6 +164,20 @@ def test_who_may_wait_for_the_world_outside_is_last_and_not_waited_for(services,
     assert slots(waiting.take_batch(replay=True)) == [0]
 
 
+def test_who_dies_with_one_that_waits_for_the_world_outside_may_be_innocent(
+    services, two, monkeypatch
+):
+    gone = ChannelClosed("the service OS died", Refusal.NOT_CONNECTED)
+    services.how[2] = services.how[3] = CONSOLE
+    services.connect(2)
+    services.die(2)
+    monkeypatch.setattr(turns, "WORLD_S", 0.05)
+    services.how[3, "disk1"] = {"opens": gone}
+    thread, result = in_turn(services, 3)
+    thread.join(PATIENCE)
+    assert "disk1, and not with that one alone" in str(result[0])
+
+
 def test_whose_replay_kills_is_guilty(services, two):
     thread, result = in_turn(services, 2)
     first = eventually(lambda: services.made.get((2, "disk0")))

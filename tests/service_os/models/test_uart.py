@@ -178,6 +178,12 @@ def test_looped_back_bytes_overrun_a_fifo_of_sixteen():
     assert guest.read(IIR) & 0x0F == 1
     assert guest.read(LSR) == 0x61
     assert [guest.read(RBR) for _ in range(17)] == [*range(16), 0]
+    for byte in range(17):
+        guest.write(THR, byte)
+    guest.write(IER, 0)
+    assert guest.pulses()
+    guest.write(IER, 4)
+    assert guest.pulses()
 
 
 @pytest.mark.parametrize(

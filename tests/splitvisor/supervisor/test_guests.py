@@ -1,6 +1,7 @@
 """Guests of a real core, scheduled otherwise while they are there."""
 
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -167,7 +168,7 @@ async def test_a_guest_without_a_balloon_says_so(web):
 class Restarting:
     """A guest that asks for a reset as soon as it runs, and its keeper."""
 
-    def __init__(self, the_core, folder):
+    def __init__(self, the_core, folder, stub=None):
         guest = Guest("again", folder / "none")
         self.config = the_core.config("again", "emulated")
         built = BuiltGuest(self.config, ((ENTRY, RESETS),), ())
@@ -178,7 +179,8 @@ class Restarting:
         self.reports = []
         plan = Plan(Machine("lab", (guest,)), ((guest, built),))
         report = self.reports.append
-        self.keeper = GuestKeeper(plan, the_core.stub, serving, lambda _: None, report)
+        stub = stub or the_core.stub
+        self.keeper = GuestKeeper(plan, stub, serving, lambda _: None, report)
 
     def told(self, kind):
         return [report for report in self.reports if isinstance(report, kind)]
@@ -272,23 +274,43 @@ async def test_an_end_that_the_core_does_not_tell_at_once_is_asked_for_again(the
     the_core.call("Destroy", "web")
 
 
+class Tapped:
+    """A method of the core's stub whose calls are kept; the first one is told before it is made."""
+
+    def __init__(self, method, tell=lambda: None):
+        self.method, self.tell, self.calls = method, tell, []
+
+    def future(self, request, **options):
+        if not self.calls:
+            self.tell()
+        self.calls.append(self.method.future(request, **options))
+        return self.calls[-1]
+
+
 async def test_an_end_that_is_told_twice_restarts_a_guest_once(the_core, tmp_path):
     the_core.create("foreign", "emulated", RESETS)
     the_core.call("Start", "foreign")
-    restarting = Restarting(the_core, tmp_path)
     sender, receiver = trio.open_memory_channel(2)
-    ended = core.Event(kind=core.EVENT_GUEST_ENDED, guest="again")
+    stub = Unsure(the_core.stub, late=0)
+    again = core.Event(kind=core.EVENT_GUEST_ENDED, guest="again")
+    restarting = Restarting(the_core, tmp_path, stub)
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(restarting.keeper.follow, receiver)
             await restarting.keeper.start()
             while any(g.state != core.GUEST_ENDED for g in await restarting.keeper.statuses()):
                 await trio.lowlevel.checkpoint()
+            stub.ListGuests = looks = Tapped(
+                the_core.stub.ListGuests, partial(sender.send_nowait, again)
+            )
+            stub.DestroyGuest = destroyed = Tapped(the_core.stub.DestroyGuest)
             await sender.send(core.Event(missed=1))
-            await sender.send(ended)
-            while not restarting.told((events.GuestRestarted, events.GuestNotRestarted)):
+            while len(looks.calls) < 2 or not all(look.done() for look in looks.calls):
                 await trio.lowlevel.checkpoint()
-            assert not restarting.told(events.GuestNotRestarted)
+            while not restarting.told(events.GuestRestarted):
+                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(destroyed.calls) == 1
             nursery.cancel_scope.cancel()
     the_core.call("Destroy", "again")
     the_core.call("Destroy", "foreign")

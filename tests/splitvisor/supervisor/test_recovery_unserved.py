@@ -2,6 +2,7 @@
 
 import pytest
 
+from splitvisor.machine import ServiceSettings
 from splitvisor.supervisor import events, steps
 from splitvisor.supervisor.backoff import FIRST_DELAY
 from splitvisor.supervisor.quarantine import MARKS, SUSPICIOUS
@@ -44,11 +45,11 @@ def test_it_is_tried_again_while_the_other_is_served(cold):
     assert len(cold.told(events.DeviceUnserved)) == 1
     assert cold.machine.deadline is None
     assert cold.machine.active.devices == 2
-    assert not status_of(cold.machine, cold.now).unserved
+    assert not status_of(cold.machine, ServiceSettings(), cold.now).unserved
 
 
 def test_the_status_tells_of_it(cold):
-    (unserved,) = status_of(cold.machine, cold.now + FIRST_DELAY).unserved
+    (unserved,) = status_of(cold.machine, ServiceSettings(), cold.now + FIRST_DELAY).unserved
     assert (unserved.device, unserved.reason) == (AWAY, "no such file")
     detected = cold.machine.outage.detected
     assert unserved.for_s == pytest.approx((cold.now + FIRST_DELAY - detected) / 1e9)
@@ -56,7 +57,7 @@ def test_the_status_tells_of_it(cold):
 
 def absence(script, later=0):
     """The longest of a device, as the status has it."""
-    status = status_of(script.machine, script.now + later)
+    status = status_of(script.machine, ServiceSettings(), script.now + later)
     if not status.HasField("longest_absence"):
         return None
     return status.longest_absence.device, status.longest_absence.for_s

@@ -290,6 +290,7 @@ async def test_why_there_is_no_standby_is_told_once_and_part_of_the_status(lab):
     assert told[0].epoch == 3
     assert told[1].epoch > 4
     assert lab.keeper.status().standby.problem == ""
+    assert not any(lab.directory.log(f"service.{epoch}").exists() for epoch in range(2, 5))
 
 
 async def test_so_is_one_that_is_stopped_while_it_starts(lab):
@@ -509,10 +510,10 @@ async def test_no_driver_is_waited_for_that_may_wait_for_the_world_outside(lab, 
     lab.keeper.kill()
     while (await lab.until(events.ServiceAttached)).epoch != 2:
         pass
-    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=100)
+    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=0)
     await trio.testing.wait_all_tasks_blocked()
     assert lab.keeper.machine.state is State.REPLAYING
-    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=0)
+    lab.core_tells(core.EVENT_DEVICE_ATTACHED, 2, count=1)
     await lab.until(events.ServiceRecovered)
 
 
