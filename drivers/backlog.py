@@ -26,9 +26,16 @@ class Backlog:
             self._map = mmap.mmap(fd, HEADER.size + 2 * size)
         finally:
             os.close(fd)
+        self._end: int
+        self._given: int
         self._end, self._given, stored = HEADER.unpack_from(self._map)
         if stored != size:
             self._given = max(self._given, self._end)
+
+    @property
+    def end(self) -> int:
+        """The position behind the last byte that was stored."""
+        return self._end
 
     def store(self, data: bytes, position: int) -> bytes:
         """Keep `data`, which begins at `position`; the part of it that nobody was given yet."""

@@ -53,7 +53,6 @@ class UnixConsole:
                 raise ValueError(f"a backlog of {self.backlog} bytes: 1G is the most")
 
     positional = True
-    origin = 0
     patience = None  # clients may rest
 
     @staticmethod
@@ -64,6 +63,7 @@ class UnixConsole:
     def __init__(self, options: Options) -> None:
         refuse_others(options.path)
         self._options = options
+        self.origin = 0
         self._backlog: Backlog | None = None
         self._listener: Listener | None = None
         self._lock = threading.Lock()  # of clients and backlog; held while something is put out
@@ -84,6 +84,7 @@ class UnixConsole:
                 f"the backlog of {self._options.path} cannot be kept at "
                 f"{self._options.keep.path}: {error.strerror}; make it smaller"
             ) from None
+        self.origin = self._backlog.end  # where a guest that is started anew goes on
         self._listener = Listener(self._options.path, socket.SOCK_STREAM, self._welcome)
 
     def write(self, data: bytes, position: int) -> None:

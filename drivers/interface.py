@@ -215,7 +215,7 @@ class ConsoleDriver(Driver, Protocol):
     """
 
     positional: bool  # write() puts bytes at `position`, so writing them again changes nothing
-    origin: int  # the position of the first byte of a device that has put out nothing yet
+    origin: int  # the position of the first byte of a device that has put out nothing here yet
 
     def write(self, data: bytes, position: int) -> None:
         """Put out `data`; `position` is `origin` plus all bytes before. Blocks while it must."""

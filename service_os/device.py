@@ -136,7 +136,7 @@ class Device:
     def _evented(self, driver: Any, state: bytes) -> Evented:
         assert self._model.evented is not None
         try:
-            return self._model.evented(state, driver)
+            return self._model.evented(state, driver, self._attach.spec)
         except ValueError as error:
             raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
 

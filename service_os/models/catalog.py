@@ -6,6 +6,7 @@ started after each death of another, and guests wait for it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from drivers.installed import load
@@ -24,13 +25,13 @@ class Model:
     `immediate` takes the driver and raises DriverError if that makes no sense as a device. One that
     `follows` takes also what a guest has found before, and raises DriverError if it could not go on
     finding it; what the others have shown is for the core to compare.
-    `evented` takes the state that survived and the driver; it raises ValueError for a state it
-    cannot read. `rank` decides between consoles on one source.
+    `evented` takes the state that survived, the driver and its spec; it raises ValueError for a
+    state it cannot read. `rank` decides between consoles on one source.
     """
 
     kind: str
     immediate: Callable[..., Immediate] | None = None
-    evented: Callable[[bytes, Any], Evented] | None = None
+    evented: Callable[[bytes, Any, str], Evented] | None = None
     rank: int = 0
     framed: Callable[..., Framed] | None = None
     follows: bool = False
@@ -45,18 +46,30 @@ def later(model: str) -> Callable[..., Any]:
     return make
 
 
+def with_output(model: Callable[[bytes, int, bytes], Evented]) -> Callable[..., Evented]:
+    """What makes a model whose output goes to a driver's positions."""
+
+    def make(state: bytes, driver: Any, spec: str) -> Evented:
+        return model(state, driver.origin, blake2b(spec.encode(), digest_size=8).digest())
+
+    return make
+
+
+def without_output(model: str) -> Callable[[bytes, Any, str], Evented]:
+    """What makes the model that `module:class` names, to which the spec is nothing."""
+    return lambda state, driver, spec: load(model)(state, driver)
+
+
 MODELS = {
     "block": Model("block", immediate=BlockModel, follows=True),
     "entropy": Model("entropy", immediate=EntropyModel),
-    "console": Model(
-        "console", evented=lambda state, sink: ConsoleModel(state, sink.origin), rank=1
-    ),
-    "uart": Model("console", evented=lambda state, sink: UartModel(state, sink.origin)),
-    "rtc": Model("clock", evented=later("service_os.models.rtc:RtcModel")),
+    "console": Model("console", evented=with_output(ConsoleModel), rank=1),
+    "uart": Model("console", evented=with_output(UartModel)),
+    "rtc": Model("clock", evented=without_output("service_os.models.rtc:RtcModel")),
     "clock": Model("clock", immediate=later("service_os.models.clock:ClockModel")),
     "virtio": Model("virtio", immediate=later("service_os.models.raw:RawModel")),
     "net": Model("net", framed=later("service_os.models.net:NetModel"), follows=True),
-    "folder": Model("folder", evented=later("service_os.models.ninep:NinepModel")),
+    "folder": Model("folder", evented=without_output("service_os.models.ninep:NinepModel")),
 }
 
 

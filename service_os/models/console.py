@@ -2,7 +2,8 @@
 
 What a guest must not lose with this process is in the state: how far its output has come, and the
 input that was fetched for it and not yet taken. The state travels with the completions that change
-it, so a replayed transmission is put out again at the very position it had.
+it, so a replayed transmission is put out again at the very position it had. A position is the
+driver's: where another one has taken its place, output goes on at that one's origin.
 """
 
 import struct
@@ -16,8 +17,8 @@ QUEUE_SIZE = 256
 RECEIVEQ = 0
 TRANSMITQ = 1
 
-STATE = struct.Struct("<B?Q")  # version, the input has ended, output position; input follows
-VERSION = 1
+STATE = struct.Struct("<B?Q8s")  # version, the input has ended, position, driver; input follows
+VERSION = 2
 
 # Input is fetched only while less than this waits for the guest, so that what nobody reads stays
 # with its source. A fetch may add one chunk more.
@@ -26,22 +27,26 @@ END_OF_INPUT = b"\x04"  # what a terminal makes of the end of its input: Ctrl-D
 
 
 class ConsoleModel:
-    """One console. `origin` is the position of its first byte ever."""
+    """One console. `origin` is the position of its first byte at a driver, whose `word` has eight
+    bytes.
+    """
 
     shape = Shape(DEVICE_ID, queues=(QueueShape(QUEUE_SIZE, parks=True), QueueShape(QUEUE_SIZE)))
     interrupt = False
 
-    def __init__(self, state: bytes, origin: int) -> None:
+    def __init__(self, state: bytes, origin: int, word: bytes = bytes(8)) -> None:
         self.listening = False
         self._ended = False
         self._position = origin
+        self._word = word
         self._input = bytearray()
         self._output = bytearray()
         self._buffers: deque[tuple[Request, memoryview]] = deque()
         if state:
             if len(state) < STATE.size or state[0] != VERSION:
                 raise ValueError(f"not a console's state of version {VERSION}")
-            _, self._ended, self._position = STATE.unpack_from(state)
+            _, self._ended, position, before = STATE.unpack_from(state)
+            self._position = position if before == word else origin
             self._input += state[STATE.size :]
 
     @property
@@ -84,7 +89,7 @@ class ConsoleModel:
 
     def state(self) -> bytes:
         """See Evented."""
-        return STATE.pack(VERSION, self._ended, self._position) + self._input
+        return STATE.pack(VERSION, self._ended, self._position, self._word) + self._input
 
     def _fill(self) -> list[Done]:
         done: list[Done] = []

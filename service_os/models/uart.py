@@ -4,7 +4,8 @@ The wire is infinitely fast: a byte written to the transmitter has left at once,
 is always empty, and the line rate is kept but means nothing. Input waits in one queue that stands
 for wire and receive FIFO alike: clearing the FIFO clears nothing, since what waits could as well
 still be on the wire, and only what the guest sends itself in loopback can overrun it. Registers,
-queue and output position are the state, which travels with the accesses that change it.
+queue and output position are the state, which travels with the accesses that change it. Positions
+are the driver's, as in console.py.
 
 Register names are those of the National Semiconductor PC16550D data sheet.
 """
@@ -30,8 +31,8 @@ LSR_DR, LSR_OE = 0x01, 0x02
 LSR_EMPTY = 0x60  # the transmitter's holding and shift registers
 MSR_CONNECTED = 0xB0  # DCD, DSR, CTS: somebody is there
 
-STATE = struct.Struct("<B8B??Q")  # version, registers, flags, position; input follows
-VERSION = 1
+STATE = struct.Struct("<B8B??Q8s")  # version, registers, flags, position, driver; input follows
+VERSION = 2
 FIFO_BYTES = 16
 INPUT_BYTES = 4096  # as for the console: what nobody reads stays with its source
 END_OF_INPUT = b"\x04"
@@ -42,11 +43,11 @@ POLLS = 4
 
 
 class UartModel:
-    """One UART. `origin` is the position of its first byte ever."""
+    """One UART. `origin` and `word` as of ConsoleModel."""
 
     shape = Shape(device_id=0, slots=SLOTS)
 
-    def __init__(self, state: bytes, origin: int) -> None:
+    def __init__(self, state: bytes, origin: int, word: bytes = bytes(8)) -> None:
         self.interrupt = False
         self.listening = False
         self._polls = 0
@@ -56,6 +57,7 @@ class UartModel:
         self._thre = False  # the transmitter asks for an interrupt
         self._overrun = False
         self._position = origin
+        self._word = word
         self._ier = self._fcr = self._lcr = self._mcr = self._scr = 0
         self._dll, self._dlm = 1, 0  # 115200 baud
         if state:
@@ -99,14 +101,14 @@ class UartModel:
         """See Evented."""
         control = (self._ier, self._fcr, self._lcr, self._mcr, self._scr)
         registers = (*control, self._dll, self._dlm, LSR_OE if self._overrun else 0)
-        return STATE.pack(VERSION, *registers, self._thre, self._ended, self._position) + bytes(
-            self._input
-        )
+        rest = (self._thre, self._ended, self._position, self._word)
+        return STATE.pack(VERSION, *registers, *rest) + self._input
 
     def _restore(self, state: bytes) -> None:
         if len(state) < STATE.size or state[0] != VERSION:
             raise ValueError(f"not a UART's state of version {VERSION}")
-        _, *registers, self._thre, self._ended, self._position = STATE.unpack_from(state)
+        _, *registers, self._thre, self._ended, position, before = STATE.unpack_from(state)
+        self._position = position if before == self._word else self._position
         self._ier, self._fcr, self._lcr, self._mcr, self._scr, self._dll, self._dlm, lsr = registers
         self._overrun = bool(lsr & LSR_OE)
         self._input += state[STATE.size :]

@@ -77,6 +77,17 @@ def test_clients_are_shown_the_same_and_what_they_type_is_the_guests(console):
         assert received(third, 2) == b"$ "
 
 
+def test_a_guest_that_is_started_anew_goes_on_where_the_last_one_ended(tmp_path):
+    for said in (b"first boot", b"second", b"third"):
+        console = Console(tmp_path)
+        console.position = console.driver.origin
+        with console.client() as client:
+            console.wait_for_clients(1)
+            console.write(said)
+            assert received(client, len(said)) == said
+        console.driver.close()
+
+
 def test_what_nobody_saw_is_given_to_the_first_who_comes(console):
     console.write(b"x" * (64 << 10))
     console.write(b"12345")

@@ -162,13 +162,18 @@ def test_a_disk_may_grow_and_not_shrink(machine, image):
 
 def test_consoles_and_entropy_have_no_content(bed, machine):
     log = bed.folder / "blockcheck.log"
-    said = log.read_bytes()
+    said, yesterday = log.read_bytes(), b"of yesterday\n" * 10_000
+    other = bed.folder / "other.log"
+    other.write_bytes(yesterday)
     machine.swap("hvc0", "null")
     machine.swap("hvc0", "log:path=other.log")
+    goes_on(machine)
     machine.swap("hvc0", "log:path=blockcheck.log")
     machine.swap("rng0", "seeded:seed=5")
     goes_on(machine)
     assert log.read_bytes().startswith(said)
+    assert b"\0" not in log.read_bytes()
+    assert other.read_bytes().startswith(yesterday)
     assert [d.spec.partition(":")[0] for d in machine.status().guests[0].devices] == [
         *("log", "seeded", "file"),
     ]

@@ -104,10 +104,21 @@ def test_requests_that_mean_nothing_are_given_back():
     assert guest.answers(done) == [(2, b"")]
 
 
-@pytest.mark.parametrize("state", [b"\1", b"\2" + bytes(20)])
+@pytest.mark.parametrize("state", [b"\2", b"\1" + bytes(20)])
 def test_a_state_of_another_kind_is_refused(state):
     with pytest.raises(ValueError, match="not a console's state"):
         ConsoleModel(state, 0)
+
+
+def test_at_another_driver_output_goes_on_at_its_origin():
+    guest = Guest(origin=7)
+    guest.send(b"hello")
+    guest.model.take_output()
+    same = ConsoleModel(guest.model.state(), 50)
+    assert same.take_output() == (b"", 12)
+    other = ConsoleModel(guest.model.state(), 50, b"another.")
+    assert other.take_output() == (b"", 50)
+    assert ConsoleModel(other.state(), 60, b"another.").take_output() == (b"", 50)
 
 
 CHUNKS = st.lists(st.tuples(st.binary(max_size=9), st.sampled_from(["lives", "dies", "loses"])))

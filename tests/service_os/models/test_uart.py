@@ -216,10 +216,21 @@ def test_an_heir_that_was_listening_listens():
     assert Guest(guest.model.state()).model.listening
 
 
-@pytest.mark.parametrize("state", [b"\1", b"\2" + bytes(40)])
+@pytest.mark.parametrize("state", [b"\2", b"\1" + bytes(40)])
 def test_a_state_of_another_kind_is_refused(state):
     with pytest.raises(ValueError, match="not a UART's state"):
         UartModel(state, 0)
+
+
+def test_at_another_driver_output_goes_on_at_its_origin():
+    guest = Guest(origin=7)
+    guest.write(THR, 65)
+    guest.model.take_output()
+    same = UartModel(guest.model.state(), 50)
+    assert same.take_output() == (b"", 8)
+    other = UartModel(guest.model.state(), 50, b"another.")
+    assert other.take_output() == (b"", 50)
+    assert UartModel(other.state(), 60, b"another.").take_output() == (b"", 50)
 
 
 ACCESSES = st.lists(
