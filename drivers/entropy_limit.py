@@ -43,7 +43,8 @@ class LimitEntropy:
         worth = max(1, int(options.bps * options.burst))
         self.portion = min(worth, getattr(self._child, "portion", worth))
         patience = patience_of(self._child)
-        self.patience = patience and patience + 2 * options.burst  # a portion comes in within one
+        longest = max(options.burst, 1 / options.bps)  # for a portion, if that is one byte
+        self.patience = patience and patience + 2 * longest
         self._bucket = Bucket(options.bps, options.burst, time.monotonic())
 
     def begin(self) -> None:

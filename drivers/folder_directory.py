@@ -118,7 +118,11 @@ class DirectoryFolder:
         with self._changing(path) as (parent, name):
             creating = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | OPENING
             fd = os.open(name, flags | creating, mode & MODE_BITS, dir_fd=parent)
-            os.fchmod(fd, mode & MODE_BITS)
+            try:
+                os.fchmod(fd, mode & MODE_BITS)
+            except OSError:
+                os.close(fd)
+                raise
             return DirectoryFile(fd, self._readonly)
 
     def make_directory(self, path: bytes, mode: int) -> None:

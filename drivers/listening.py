@@ -10,11 +10,13 @@ import select
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from drivers.interface import DriverError
 
+PAUSE = 0.05  # seconds, where nobody can be accepted
 PATH_BYTES = 107  # sun_path of unix(7), without the final zero
 
 
@@ -60,8 +62,10 @@ class Listener:
         poll.register(self._socket, select.POLLIN)
         poll.register(self._end, select.POLLIN)
         while not any(fd == self._end for fd, _ in poll.poll()):
-            with contextlib.suppress(OSError):  # who came has gone already
+            try:
                 self._accepted(self._socket.accept()[0])
+            except OSError:  # who came has gone already, or there are no descriptors left
+                time.sleep(PAUSE)
 
 
 @contextlib.contextmanager

@@ -167,7 +167,7 @@ class UserNet:
         answer = b""
         try:
             channel.send(LENGTH.pack(len(question)) + question)
-            while (left := LENGTH.size + len(question) - len(answer)) and poll.poll(ANSWER_MS):
+            while (left := _missing(answer)) and poll.poll(ANSWER_MS):
                 answer += (part := channel.recv(left))
                 if not part:
                     raise ConnectionResetError
@@ -228,6 +228,14 @@ class UserNet:
             at += length
         self._unread = data[at:]
         return frames
+
+
+def _missing(said: bytes) -> int:
+    """How many bytes there are to come until the first frame is whole; none of what is no frame."""
+    if len(said) < LENGTH.size:
+        return LENGTH.size - len(said)
+    length = int.from_bytes(said[: LENGTH.size])
+    return max(0, LENGTH.size + length - len(said)) if HEADER <= length <= MAX_FRAME else 0
 
 
 def _question(asker: bytes) -> bytes:

@@ -15,11 +15,13 @@ before anything is put out, so that the position where a new device begins is kn
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
+from time import monotonic_ns
 
 import grpc
 
 from drivers.interface import ConsoleDriver, MediumError
 from protos.io_pb2 import CoreMessage, IoBatch, ServiceMessage
+from service_os import immediate
 from service_os.losses import Losses
 from service_os.models.base import Done, Evented
 from service_os.window import Window
@@ -56,17 +58,17 @@ class Session:
         """Answers to all messages and all input."""
         threading.Thread(target=self._read, args=(messages,), daemon=True).start()
         try:
-            done: list[Done] = []
+            if reply := self._reply([]):
+                yield reply
             while True:
-                reply = self._reply(done)
-                if reply is not None:
-                    yield reply
                 self._fetch()
                 event = self._events.get()
                 if event is None:
                     return
-                done = self._handle(event)
-                self._put_out()
+                for done in self._handle(event):
+                    self._put_out()
+                    if reply := self._reply(done):
+                        yield reply
         finally:
             self._over = True
             self._room.release()
@@ -90,23 +92,28 @@ class Session:
         finally:
             self._events.put(None)
 
-    def _handle(self, event: CoreMessage | bytes) -> list[Done]:
+    def _handle(self, event: CoreMessage | bytes) -> Iterator[list[Done]]:
         if isinstance(event, bytes):
             self._room_due = True
-            return self._model.receive(event)
-        kind = event.WhichOneof("body")
-        if kind == "batch":
-            return self._submit(event.batch)
-        return self._model.reset() if kind == "reset" else []
+            yield self._model.receive(event)
+        elif event.HasField("batch"):
+            yield from self._submit(event.batch)
+        else:
+            yield self._model.reset() if event.HasField("reset") else []
 
-    def _submit(self, batch: IoBatch) -> list[Done]:
+    def _submit(self, batch: IoBatch) -> Iterator[list[Done]]:
+        """What is done of it, at once or, where that takes long, in pieces."""
         done: list[Done] = []
+        late = monotonic_ns() + immediate.REPLY_NS
         for request in batch.requests:
+            if monotonic_ns() > late:
+                yield done
+                done, late = [], monotonic_ns() + immediate.REPLY_NS
             readable, writable = self._window.areas(request)
             if request.inlined:
                 self._inlined[request.slot] = writable
             done += self._model.submit(request, readable, writable)
-        return done
+        yield done
 
     def _put_out(self) -> None:
         data, position = self._model.take_output()

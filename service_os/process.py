@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import sys
@@ -60,6 +61,8 @@ def _serve(options: argparse.Namespace) -> None:
         raise StartError("no token: set SPLITVISOR_TOKEN")
     run_dir = Path(os.environ.get("SPLITVISOR_RUN_DIR") or options.listen.parent)
     _belong_to_parent()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # of shared folders much may be open
     sys.stdout = sys.stderr  # what a driver prints is no guest's output
     windows = Windows()
     device: MakeDevice = Device

@@ -11,6 +11,7 @@ from splitvisor.errors import UserError
 
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DIGITS = 15  # more than the bytes of any memory or disk have
+_TOO_LARGE = 1 << 63
 _SIZE = re.compile(r"([0-9]+)([KMGT]?)", re.ASCII | re.IGNORECASE)
 _TIMES = {"ns": 1, "us": 1000, "ms": 1000**2, "s": 1000**3, "m": 60 * 1000**3, "h": 3600 * 1000**3}
 _WRITTEN = ("s", "ms", "us", "ns")
@@ -22,9 +23,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UserError(f"{text!r} is not a size: write it like 64M, 1G or 512K")
-    if len(match[1]) > _DIGITS:
+    size = int(match[1]) * _SUFFIXES[match[2].upper()] if len(match[1]) <= _DIGITS else _TOO_LARGE
+    if size >= _TOO_LARGE:
         raise UserError(f"{text!r} is too large for a size: write it like 64M, 1G or 512K")
-    return int(match[1]) * _SUFFIXES[match[2].upper()]
+    return size
 
 
 def format_size(size: int) -> str:

@@ -43,7 +43,11 @@ class Changes:
         except FileExistsError:
             if turn.again:
                 file = self._driver.reopen(path, flags, self._driver.stat(path).st_ino)
-                file.change(Change(mode=mode & 0o7777))
+                try:
+                    file.change(Change(mode=mode & 0o7777))
+                except OSError:
+                    file.close()
+                    raise
             elif exclusive:
                 raise
             else:
@@ -123,6 +127,7 @@ class Changes:
         return self._move(turn, child(fid_of(self._memory, old).path, name), there)
 
     def _move(self, turn: Turn, old: bytes, new: bytes) -> bytes:
+        self._memory.check_room_to_move(old, new)
         inode = 0 if turn.again else self._driver.stat(old).st_ino
         inode = int.from_bytes(turn.intend(inode.to_bytes(8, "little")), "little")
         try:

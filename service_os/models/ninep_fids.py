@@ -89,6 +89,7 @@ class Memory:
 
     def intend(self, generation: int, facts: bytes) -> None:
         """This request is about to change something."""
+        self.intent = Intent(generation, facts)
         self.note(_GENERATION.pack(INTENT, generation) + facts, self._all)
 
     def answered(self, generation: int, answer: bytes) -> None:
@@ -111,12 +112,20 @@ class Memory:
         self.fids.clear()
         self._answers.clear()
         self._path_bytes = self._opened = 0
+        self.intent = None  # generations may begin anew
         self.msize = msize
         self._changes.append(_RESET.pack(RESET, msize))
 
     def check_room(self, path: bytes) -> None:
         """Exhausted if there can be no new fid with this path."""
         if len(self.fids) >= MAX_FIDS or self._path_bytes + len(path) > MAX_PATH_BYTES:
+            raise Exhausted("too many fids")
+
+    def check_room_to_move(self, old: bytes, new: bytes) -> None:
+        """Exhausted if the paths would be too long with `new` for `old`."""
+        below = old + b"/"
+        longer = sum(f.path == old or f.path.startswith(below) for f in self.fids.values())
+        if self._path_bytes + longer * (len(new) - len(old)) > MAX_PATH_BYTES:
             raise Exhausted("too many fids")
 
     def check_room_to_open(self) -> None:
@@ -160,7 +169,8 @@ class Memory:
         return fid
 
     def _keep(self, generation: int, answer: bytes) -> None:
-        self.intent = None
+        if self.intent is not None and self.intent.generation == generation:
+            self.intent = None
         self._answers[generation] = answer
         if len(self._answers) > self.most:
             del self._answers[next(iter(self._answers))]
@@ -173,6 +183,8 @@ class Memory:
         for generation, answer in self._answers.items():
             length = _LENGTH.pack(len(answer))
             records.append(_GENERATION.pack(ANSWER, generation) + length + answer)
+        if self.intent is not None:
+            records.append(_GENERATION.pack(INTENT, self.intent.generation) + self.intent.facts)
         return records
 
     def _recall(self, record: bytes) -> None:

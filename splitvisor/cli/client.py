@@ -3,7 +3,7 @@
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,17 @@ def status(machine: Running) -> operator.MachineStatus:
     return reply
 
 
+def statuses(machines: Iterable[Running]) -> list[operator.MachineStatus]:
+    """Of all of these that answer; of one that starts or ends that is noted."""
+    found = []
+    for machine in machines:
+        try:
+            found.append(status(machine))
+        except MachineError as error:
+            note(str(error))
+    return found
+
+
 def stop(machine: Running, guest: str) -> None:
     """End a guest, or with an empty name the machine; comes back when it is gone."""
     pidfd = _pidfd(machine)
@@ -86,8 +97,11 @@ def stop(machine: Running, guest: str) -> None:
     if not guest and pidfd is not None:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
-        poll.poll(END * 1000)
-    if pidfd is not None:
+        gone = poll.poll(END * 1000)
+        os.close(pidfd)
+        if not gone:
+            raise MachineError(f"machine {machine.name} has not ended after {END:g} s")
+    elif pidfd is not None:
         os.close(pidfd)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -116,10 +117,9 @@ def _usual_passes(cpu: str) -> int:
 
 
 def _console(as_json: bool) -> Console:
-    console = Console(stderr=as_json, highlight=False)
-    if console.is_terminal:
-        return console
-    return Console(stderr=as_json, highlight=False, width=WIDE)
+    as_it_is = partial(Console, stderr=as_json, highlight=False, markup=False, emoji=False)
+    console = as_it_is()
+    return console if console.is_terminal else as_it_is(width=WIDE)
 
 
 def _last_line(scene: Scene) -> str:
@@ -169,4 +169,5 @@ def _summary(outcome: Outcome, said: str, verdict: Verdict, well: bool) -> dict[
         "lines_returned": outcome.lines_returned,
         "image_blocks": verdict.checked,
         "image_blocks_wrong": verdict.wrong,
+        "image_problems": list(verdict.problems),
     }

@@ -53,6 +53,8 @@ def swap(
             raise UserError("--copy keeps the content and --replace gives it up: leave one out")
         wanted = operator.MigrateRequest(device=device, spec=spec, root=os.getcwd())
         wanted.rate = parse_size(rate) if rate else 0
+        if rate and not wanted.rate:
+            raise UserError("--rate 0 copies nothing: leave it out, or give some bytes a second")
         copy(client.choose(root, name), wanted, as_json)
         return
     if rate:

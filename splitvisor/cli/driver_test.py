@@ -11,9 +11,11 @@ import click
 
 from drivers import registry
 from drivers.interface import DriverError
+from drivers.options import nearest
 from drivers.rooting import rooted
 from splitvisor.cli.lone_driver import locked
-from splitvisor.conformance.contract import Outcome, Result
+from splitvisor.conformance.checks import load
+from splitvisor.conformance.contract import Outcome, Result, checks_of
 from splitvisor.conformance.run import KINDS, refuse_without_contract, run
 from splitvisor.errors import UserError
 
@@ -43,6 +45,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
         spec = rooted(kind, spec, Path(os.path.abspath(".")))
         registry.check(kind, spec)
         refuse_without_contract(kind, spec)
+        _refuse_unknown(kind, only)
         stake = _at_stake(kind, spec)
         if stake and not yes:
             _ask(stake)
@@ -51,7 +54,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
     except DriverError as error:
         raise UserError(str(error)) from None
     if not results:
-        raise UserError(f"no check of {kind} drivers is called {' or '.join(only)}")
+        raise UserError(f"{kind} drivers have no checks")
     count = {outcome: sum(r.outcome is outcome for r in results) for outcome in Outcome}
     passed = not count[Outcome.FAILED]
     if as_json:
@@ -62,6 +65,14 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
         numbers = ", ".join(f"{number} {outcome}" for outcome, number in count.items())
         click.echo(f"{'PASS' if passed else 'FAIL'}: {numbers}")
     return 0 if passed else 1
+
+
+def _refuse_unknown(kind: str, only: Sequence[str]) -> None:
+    load(kind)
+    names = [check.name for check in checks_of(kind)]
+    for name in only:
+        if name not in names:
+            raise UserError(f"no check of {kind} drivers is called {name}{nearest(name, names)}")
 
 
 def _run(kind: str, spec: str, only: Sequence[str], silent: bool) -> list[Result]:

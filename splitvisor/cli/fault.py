@@ -166,9 +166,10 @@ def ls(root: Path, target: str, as_json: bool) -> None:
       splitvisor fault ls lab/storage --json
     """
     name, service = client.split_name(target)
+    machines = [client.choose(root, name)] if name or service else _answering(root)
     found = [
         (machine.name, one, armed)
-        for machine in ([client.choose(root, name)] if name or service else running(root))
+        for machine in machines
         for one in ([service] if service else _with_failpoints(machine))
         for armed in client.list_faults(machine, one)
     ]
@@ -206,6 +207,12 @@ def clear(root: Path, target: str, as_json: bool) -> None:
     services = [service] if service else _with_failpoints(machine)
     cleared = sum(client.clear_faults(machine, one) for one in services)
     click.echo(json.dumps({"cleared": cleared}) if as_json else f"faults taken back: {cleared}")
+
+
+def _answering(root: Path) -> list[Running]:
+    there = running(root)
+    names = {status.name for status in client.statuses(there)}
+    return [machine for machine in there if machine.name in names]
 
 
 def _with_failpoints(machine: Running) -> list[str]:

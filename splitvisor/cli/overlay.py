@@ -16,6 +16,7 @@ from drivers.interface import DriverError, Keep, MediumError
 from drivers.spec import Spec
 from splitvisor.cli.lone_driver import locked
 from splitvisor.cli.paths import GivenPath
+from splitvisor.conformance.awaited import adapt
 from splitvisor.errors import UserError
 from splitvisor.units import format_size
 
@@ -137,7 +138,7 @@ def _spec(base: str, readonly: bool = False) -> str:
 @contextmanager
 def _open(spec: str) -> Iterator[Any]:
     with locked("block", spec):
-        disk = registry.make("block", spec, Keep(Path("/nonexistent")))
+        disk = registry.make("block", spec, Keep(Path("/nonexistent")), adapt)
         try:
             yield disk
         finally:

@@ -6,8 +6,6 @@ from pathlib import Path
 import click
 
 from splitvisor.cli import client, render, render_sched
-from splitvisor.cli.launch import note
-from splitvisor.supervisor.failure import MachineError
 from splitvisor.supervisor.run_directory import running
 
 _EPILOG = """
@@ -23,16 +21,11 @@ Examples:
 @click.pass_obj
 def ps(root: Path, as_json: bool) -> None:
     """Show the machines that run, their guests and devices, and which process serves each."""
-    machines, silent = [], False
-    for machine in running(root):
-        try:
-            machines.append(client.status(machine))
-        except MachineError as error:
-            note(str(error))
-            silent = True
+    there = running(root)
+    machines = client.statuses(there)
     if as_json:
         click.echo(json.dumps({"machines": [render.plain(m) for m in machines]}, indent=2))
-    elif not machines and not silent:
+    elif not there:
         click.echo("no machine runs")
     else:
         console = render.console()

@@ -1,7 +1,7 @@
 """Status messages as tables for people and as plain values for JSON."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from google.protobuf.message import Message
@@ -28,8 +28,9 @@ _STATES = {
 
 def console() -> Console:
     """Standard output: as wide as the terminal, or wide."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+    as_it_is = partial(Console, highlight=False, markup=False, emoji=False)
+    found = as_it_is()
+    return found if found.is_terminal else as_it_is(width=WIDE)
 
 
 def plain(message: Message) -> dict[str, Any]:

@@ -32,8 +32,8 @@ def status(root: Path, machine: str, as_json: bool) -> None:
       splitvisor sched status
       splitvisor sched status lab --json
     """
-    chosen = [client.choose(root, machine)] if machine else running(root)
-    found = [client.status(one) for one in chosen]
+    there = running(root)
+    found = [client.status(client.choose(root, machine))] if machine else client.statuses(there)
     if as_json:
         rows = [
             {
@@ -46,7 +46,7 @@ def status(root: Path, machine: str, as_json: bool) -> None:
             for m in found
         ]
         click.echo(json.dumps({"schedulers": rows}, indent=2))
-    elif not found:
+    elif not there:
         click.echo("no machine runs")
     else:
         console = render.console()

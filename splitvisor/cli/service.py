@@ -31,12 +31,12 @@ def status(root: Path, machine: str, as_json: bool) -> None:
       splitvisor service status
       splitvisor service status lab --json
     """
-    chosen = [client.choose(root, machine)] if machine else running(root)
-    found = [client.status(one) for one in chosen]
+    there = running(root)
+    found = [client.status(client.choose(root, machine))] if machine else client.statuses(there)
     if as_json:
         rows = [{"machine": m.name, **render.plain(s)} for m in found for s in m.services]
         click.echo(json.dumps({"services": rows}, indent=2))
-    elif not found:
+    elif not there:
         click.echo("no machine runs")
     else:
         console = render.console()

@@ -31,6 +31,7 @@ from splitvisor.conformance.subject import Subject
 from splitvisor.conformance.victims import described, ending
 
 LIMIT = 90.0  # seconds for a check
+LONGEST = 2000  # characters of a reason; a pipe takes several times that at once
 Tried = tuple[Outcome, str, bool]  # of a check: how it ended, why, whether the driver blocked
 
 
@@ -94,7 +95,8 @@ def _forked(work: Callable[[], Tried]) -> Tried:
         os.close(read)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
-            os.write(write, json.dumps(work()).encode())
+            outcome, reason, blocked = work()
+            os.write(write, json.dumps((outcome, reason[:LONGEST], blocked)).encode())
         finally:
             os._exit(0)
     os.close(write)

@@ -216,6 +216,22 @@ def test_who_reads_nothing_is_not_waited_for_and_gets_whole_frames_later(instead
     driver.close()
 
 
+def test_an_answer_that_is_padded_is_one_frame(instead):
+    instead(
+        "peer.recv(100)\n"
+        "padded = bytes(12) + b'\\x08\\x06' + bytes(46)\n"
+        "frame = bytes(12) + b'\\x08\\x00' + b'x' * 50\n"
+        "for one in (padded, frame): peer.sendall(struct.pack('>I', len(one)) + one)\n"
+        "peer.recv(1)"
+    )
+    driver = make("net", "user", KEEP)
+    outside = Outside(driver)
+    outside.wait(lambda: outside.frames)
+    assert outside.frames == [bytes(12) + b"\x08\x00" + b"x" * 50]
+    assert driver.link
+    driver.close()
+
+
 @pytest.mark.parametrize("length", [0, 13, 65551, 0xFFFFFFFF])
 def test_babble_is_a_cable_that_is_out(instead, length):
     instead(f"peer.sendall(struct.pack('>I', {length}) + bytes(100)); peer.recv(1)")

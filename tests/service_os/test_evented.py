@@ -3,6 +3,7 @@
 import threading
 
 from protos.io_pb2 import CoreMessage, Request
+from service_os import immediate
 from service_os.evented import Session
 from service_os.models.console import ConsoleModel
 from service_os.window import Window
@@ -53,6 +54,20 @@ def test_input_that_is_fetched_while_the_stream_ends_is_told_as_state():
     heir = session(driver, reply.completions.state)
     (first,) = heir.answer(iter([buffers(1)]))
     assert first.completions.completions[0].payload == b"defg"
+
+
+def test_what_is_done_does_not_wait_for_a_slow_rest(monkeypatch):
+    monkeypatch.setattr(immediate, "REPLY_NS", -1)
+    driver, put_out = Typed(), []
+    driver.write = lambda data, position: put_out.append((data, position))
+    message = CoreMessage()
+    for slot in range(3):
+        message.batch.requests.add(slot=slot, queue=1, header=b"ab")
+    replies = [reply.completions for reply in session(driver).answer(iter([message]))]
+    assert [[c.slot for c in reply.completions] for reply in replies] == [[0], [1], [2]]
+    assert put_out == [(b"ab", 0), (b"ab", 2), (b"ab", 4)]
+    states = [ConsoleModel(reply.state, 0).take_output()[1] for reply in replies]
+    assert states == [2, 4, 6]
 
 
 def test_there_is_nothing_to_say_when_nothing_was_fetched():

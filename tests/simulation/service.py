@@ -30,11 +30,11 @@ class SteppedSession(evented.Session):
         self._fetch()
         yield None
         for event in messages:
-            done = self._handle(event)
-            yield None
-            self._put_out()
-            yield None
-            yield self._reply(done)
+            for done in self._handle(event):
+                yield None
+                self._put_out()
+                yield None
+                yield self._reply(done)
             self._fetch()
             yield None
 

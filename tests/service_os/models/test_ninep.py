@@ -19,7 +19,7 @@ from service_os.models import ninep_fids, ninep_listings
 from service_os.models import ninep_wire as wire
 from service_os.models.ninep import MSIZE, NinepModel
 from service_os.models.ninep_wire import T
-from tests.service_os.models.ninep_client import NOFID, Client, message, text
+from tests.service_os.models.ninep_client import NOFID, RLERROR, Client, message, text
 
 
 class Death(BaseException):
@@ -350,6 +350,17 @@ def test_a_directory_is_read_piece_by_piece_whatever_happens_to_it(served, clien
         client.readdir(fid, 0, 10)
 
 
+def test_paths_grow_by_no_rename_beyond_what_is_kept(served, client, monkeypatch):
+    monkeypatch.setattr(ninep_fids, "MAX_PATH_BYTES", 300)
+    client.mkdir(b"a")
+    for _ in range(10):
+        client.walk(b"a")
+    with fails("ENFILE"):
+        client.rename(b"a", b"b" * 50)
+    client.rename(b"a", b"b" * 20)
+    assert [path.name for path in served.share.iterdir()] == ["b" * 20]
+
+
 def test_of_many_directories_that_are_read_at_once_few_are_kept(served, client, monkeypatch):
     monkeypatch.setattr(ninep_listings, "KEPT", 300)
     names = [f"file{i}".encode() for i in range(200)]
@@ -553,8 +564,12 @@ class Fragile:
         return call
 
 
+@pytest.mark.parametrize("bytes_of_notes", [folder_directory.NOTES_BYTES, 0], ids=["few", "many"])
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
-def test_a_death_anywhere_in_a_request_changes_neither_answer_nor_outcome(tmp_path, work):
+def test_a_death_anywhere_in_a_request_changes_neither_answer_nor_outcome(
+    tmp_path, monkeypatch, work, bytes_of_notes
+):
+    monkeypatch.setattr(folder_directory, "NOTES_BYTES", bytes_of_notes)
     one, client = prepared(tmp_path / "whole")
     expected, expected_fids = outcome(work, client), one.model._memory.fids
     expected_tree = tree(one.share)
@@ -592,6 +607,30 @@ def test_a_death_anywhere_in_a_request_changes_neither_answer_nor_outcome(tmp_pa
             assert {n: (fid.path, fid.flags) for n, fid in fids.items()} == expected_fids
             one.close()
     assert deaths
+
+
+def test_what_is_done_again_before_it_hides_no_change_that_was_begun(served, client):
+    """Both were in flight, and what was made by the second has the first succeed now."""
+    walk, mkdir = (
+        message(T.WALK, 7, (0, 4), (50, 4), (1, 2), text(b"new")),
+        message(T.MKDIR, 8, (0, 4), text(b"new"), (0o755, 4), (0, 4)),
+    )
+    assert served.exchange(walk)[4] == RLERROR
+    memory = served.model._memory
+    note = memory.note
+
+    def dies(record, instead):
+        if record[:1] == ninep_fids.ANSWER:
+            raise Death
+        note(record, instead)
+
+    memory.note = dies
+    with pytest.raises(Death):
+        served.exchange(mkdir)
+    served.next()
+    served.generation -= 2
+    assert served.exchange(walk)[4] == T.WALK + 1
+    assert served.exchange(mkdir)[4] == T.MKDIR + 1
 
 
 def test_what_was_answered_is_answered_again_without_being_done_again(served, client):

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from drivers import registry
 from drivers.interface import Keep
 from drivers.registry import make
 from splitvisor.cli.lone_driver import locked
@@ -43,6 +44,33 @@ def test_commit(folder, base, capsys):
     assert capsys.readouterr().out == f"copied 1 cluster into {base}; a.top is gone\n"
     assert (folder / "a.img").read_bytes()[:3] == b"new"
     assert not (folder / "a.top").exists()
+
+
+class Async:
+    """A disk whose methods are async."""
+
+    def __init__(self, disk):
+        self.disk, self.size, self.readonly = disk, disk.size, disk.readonly
+
+    async def write(self, offset, data):
+        self.disk.write(offset, data)
+
+    async def flush(self):
+        self.disk.flush()
+
+    def close(self):
+        self.disk.close()
+
+
+def test_commit_to_a_driver_that_is_async(folder, monkeypatch):
+    real = registry.make
+
+    def make(kind, spec, keep, adapt):
+        return adapt(Async(real(kind, spec, keep)))
+
+    monkeypatch.setattr(registry, "make", make)
+    assert main(["overlay", "commit", "a.top", "a.img"]) == 0
+    assert (folder / "a.img").read_bytes()[:3] == b"new"
 
 
 def test_discard(folder, capsys):
