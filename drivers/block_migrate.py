@@ -146,12 +146,12 @@ class MigrateBlock:
 
     def _followed(self, good: bool) -> None:
         """What a write was not followed by must be known before it returns."""
-        if not good and self._complete:
-            self._complete = False
+        if self._complete and (not good or self._pair.problem):
             try:
                 self._mark.remove()
             except OSError as error:
                 raise MediumError(f"the mark of a copy cannot be removed: {error}") from None
+            self._complete = False
 
     def _describe(self) -> None:
         source, target = self._opened

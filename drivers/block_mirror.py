@@ -19,8 +19,10 @@ give a child of `nbd` a short `timeout`. Not done: reading from several children
 bad sectors, and finding out which child is right when good ones differ without an error.
 """
 
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,8 @@ class MirrorBlock:
     def content(options: Options) -> str:
         """See Identified."""
         words = [child.content() for child in options.children]
-        return f"mirror({','.join(words)})" if all(words) else ""
+        state = os.path.realpath(options.state)  # it tells which of them count
+        return f"mirror({state},{','.join(words)})" if all(words) else ""
 
     def __init__(self, options: Options) -> None:
         self._path = options.state
@@ -85,17 +88,21 @@ class MirrorBlock:
         self._resync: Resync | None = None
         self._tidied = 0.0
         try:
-            for leg in self._all:
-                leg.open()
+            with ThreadPoolExecutor(len(self._all)) as pool:  # one that is away takes its time
+                list(pool.map(Leg.open, self._all))
             self._check(opening=True)
         except BaseException:
             close_all(self._all)
             raise
 
     def begin(self) -> None:
-        """See Beginning. What could not be opened before is tried once more."""
+        """See Beginning. What could not be opened before is tried once more, but for what is known
+        to be out: that is brought back later.
+        """
+        known = mirror_state.read(self._path)
         for leg in self._all:
-            leg.begin()
+            if known is None or known.children.get(leg.name, True):
+                leg.begin()
         self._check()
         state = mirror_state.State(self._path, self.size, self._new())
         self._state = state

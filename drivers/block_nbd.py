@@ -44,7 +44,9 @@ from drivers.nbd_protocol import (
 from drivers.options import Seconds
 from drivers.zeros import write_zeros
 
-OPENING = 5.0  # seconds for a connection while nobody waits for a request
+# Seconds for a connection while nobody waits for a request. A standby's and then another one, when
+# it begins, are to be over before the supervisor gives up all devices of the service OS.
+OPENING = 2.0
 RETRY = 1.0  # seconds for a connection to a server that has been away for too long already
 PAUSES = 0.01, 0.5  # seconds between two attempts: the first, the longest
 TELL_AGAIN = 10.0  # seconds
@@ -169,6 +171,8 @@ class NbdBlock:
         if self._options.fua and Transmission.SEND_FUA in self._flags:
             self._call(command, offset, length, deadline, flags | CommandFlag.FUA, data)
             return
+        if self._unflushed_bytes > MAX_UNFLUSHED:  # the last flush failed: nothing before one works
+            self._flush(deadline)
         self._call(command, offset, length, deadline, flags, data)
         if Transmission.SEND_FLUSH in self._flags:
             self._unflushed.append((command, flags, offset, length, bytes(data)))

@@ -8,9 +8,11 @@ would come next.
 import contextlib
 import os
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drivers.nbd_protocol import (
     REPLY,
@@ -50,7 +52,7 @@ class Connection:
         self._answer = memoryview(bytearray(REPLY.size))
         self._cookie = 0
         try:
-            self._socket = _connect(address, _left(deadline))
+            self._socket = _connect(address, deadline)
         except OSError as error:
             raise LostError(_why_not(address, error)) from None
         try:
@@ -138,18 +140,51 @@ class Connection:
             done += count
 
 
-def _connect(address: Address, seconds: float) -> socket.socket:
-    if not address.socket:
-        found = socket.create_connection((address.host, address.port), seconds)
-        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return found
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _connect(address: Address, deadline: float) -> socket.socket:
+    if address.socket:
+        return _connected(socket.AF_UNIX, os.fspath(address.socket), _left(deadline))
+    places = _resolved(address.host, address.port, deadline)
+    for left in range(len(places), 0, -1):
+        family, _, _, _, where = places[-left]
+        try:
+            found = _connected(family, where, _left(deadline) / left)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return found
+        except OSError:
+            if left == 1:
+                raise
+    raise OSError(f"{address.host} has no address")
+
+
+def _connected(family: int, where: Any, seconds: float) -> socket.socket:
+    found = socket.socket(family, socket.SOCK_STREAM)
     try:
         found.settimeout(seconds)
-        found.connect(os.fspath(address.socket))
+        found.connect(where)
     except BaseException:
         found.close()
         raise
+    return found
+
+
+def _resolved(host: str, port: int, deadline: float) -> list[Any]:
+    """As getaddrinfo(3), which has no limit of time of its own."""
+    answer: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_left(deadline))
+    if not answer:
+        raise TimeoutError
+    if isinstance(answer[0], OSError):
+        raise answer[0]
+    found: list[Any] = answer[0]
     return found
 
 

@@ -300,18 +300,29 @@ class Service:
                 self._hand_over(a, old, session, patience_s, idle)
         except PeerFault:
             session.close()
+            if session.served:  # its driver may have been written to
+                self._switched(a, session)
             raise
         if problem := self._begin(a, session):
-            if old and self._newest == endpoint.epoch and self._afresh(a, endpoint).wait_attached():
+            if session.served:  # at the very last moment
+                self._switched(a, session)
+                self._lost(a, endpoint.epoch, "its new driver was given up when it began")
+            elif (
+                old and self._newest == endpoint.epoch and self._afresh(a, endpoint).wait_attached()
+            ):
                 self._lost(a, endpoint.epoch, "neither its new driver begins nor its old one")
             raise problem
-        a.device.config.spec = session.dialogue.spec
         waited = time.monotonic() - began
+        self._switched(a, session)
+        return waited
+
+    def _switched(self, a: Attachment, session: Session) -> None:
+        """From now on the device has this driver, also at who stands by."""
+        a.device.config.spec = session.dialogue.spec
         if self._standby:
             if a.standby:
                 a.standby.leave()
             self._stand_by(a, self._standby).start(awaited=False)
-        return waited
 
     def _hand_over(
         self, a: Attachment, old: Session, new: Session, patience_s: float, idle: bool

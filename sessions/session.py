@@ -105,6 +105,11 @@ class Session:
         return self.problem
 
     @property
+    def served(self) -> bool:
+        """Whether it has attached."""
+        return core_pb2.EVENT_DEVICE_ATTACHED in self._made
+
+    @property
     def replayed(self) -> bool:
         """Whether all that was in flight is done."""
         return core_pb2.EVENT_DEVICE_REPLAYED in self._made
@@ -112,8 +117,7 @@ class Session:
     @property
     def broke_in_replay(self) -> bool:
         """Whether it is over, and was between Attached and the end of the replay then."""
-        attached = core_pb2.EVENT_DEVICE_ATTACHED in self._made
-        return self.problem is not None and attached and not self.replayed
+        return self.problem is not None and self.served and not self.replayed
 
     def end(self) -> None:
         """Say nothing more and end the stream in order; `join` tells when it is over."""

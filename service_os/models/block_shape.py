@@ -55,11 +55,12 @@ _CAPACITY = struct.Struct("<Q")
 _LIMITS_AT = 36
 _LIMITS = struct.Struct("<IIIII")  # of discard, its alignment, of write zeroes
 
-# What one request can ask for takes milliseconds, also of a driver that has to write each zero: a
-# service OS that completes nothing for 0.1 s counts as stuck.
+# What one request can ask for takes milliseconds, also of a driver that has to write each zero, and
+# is one call of the driver: a service OS that completes nothing for the patience of one call counts
+# as stuck.
 DISCARD_SECTORS = 1 << 17
-DISCARD_SEGMENTS = 8
-ZEROES_SECTORS = 1 << 15
+DISCARD_SEGMENTS = 1
+ZEROES_SECTORS = 1 << 11  # as many as drivers write at once that have no other way
 
 # Features that the model has without its driver: writing zeros is zeroing, and to forget a discard
 # is to have done it.

@@ -19,7 +19,7 @@ import trio
 from drivers import registry
 from drivers.interface import DriverError
 from drivers.rooting import rooted
-from drivers.spec import Spec
+from drivers.spec import Spec, parse
 from protos import operator_pb2 as operator
 from protos.io_pb2 import ProgressReply
 from splitvisor.claims import keep_of, refuse_shared_files
@@ -246,6 +246,9 @@ class Plan:
             raise UserError(f"device {request.device} has no content to copy: swap its driver")
         kind, keep = device.model.driver_kind, keep_of(guest.name, device.name)
         self.old = device.spec
+        if (served := parse(self.old)).driver == "pivot":
+            cure = f"'splitvisor driver swap {request.device} {served.options['child']}' first"
+            raise UserError(f"device {request.device} is not done with its last copy: {cure}")
         try:
             self.new = rooted(kind, request.spec, Path(request.root))
             registry.check(kind, self.new)

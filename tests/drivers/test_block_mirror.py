@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -13,6 +14,7 @@ from drivers.interface import (
     Keep,
     SpecError,
 )
+from drivers.mirror_legs import Leg
 from drivers.registry import check, claims, content, make
 from tests.drivers.mirror_parts import (
     NEVER,
@@ -49,6 +51,31 @@ def test_a_child_that_could_not_be_opened_in_time_may_when_it_begins(parts, mirr
     assert good(state) == ["a", "b"]
     assert standby.patience == pytest.approx(0.6)
     standby.close()
+
+
+def test_one_that_is_known_to_be_out_is_not_waited_for_when_it_begins(parts, mirror, state):
+    mirror(NEVER)
+    parts[0].failing = {"open"}
+    put(mirror(), 0, b"a" * 512)
+    assert good(state) == ["b"]
+    children = tuple(part.child() for part in parts)
+    standby = MirrorBlock(MirrorBlock.Options(children, state, NEVER))
+    parts[0].failing = set()
+    standby.begin()
+    assert good(state) == ["b"]
+    assert standby._all[0].driver is None
+    standby.close()
+
+
+def test_children_are_opened_at_the_same_time(mirror, monkeypatch):
+    both, real = threading.Barrier(2), Leg.open
+
+    def opens(leg):
+        both.wait(60)
+        real(leg)
+
+    monkeypatch.setattr(Leg, "open", opens)
+    mirror(NEVER)
 
 
 def test_a_child_of_another_size_is_refused_and_one_that_is_out_stays_out(parts, mirror, state):
@@ -210,7 +237,11 @@ def test_it_claims_its_childrens_files_and_the_state(tmp_path):
     for path in (a, b):
         path.write_bytes(bytes(512))
     words = [content("block", f"file:path={path}") for path in (a, b)]
-    assert content("block", spec) == (f"mirror({','.join(words)})" if all(words) else "")
+    assert all(words)
+    assert content("block", spec) == f"mirror({s},{','.join(words)})"
+    assert content("block", spec.replace(f"state={s}", f"state={tmp_path}/t")) != content(
+        "block", spec
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
 import contextlib
+import errno
 import os
 import select
 import socket
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivers.interface import DriverError, MediumError, UnsupportedError
+from drivers import nbd_connection
+from drivers.block_nbd import MAX_UNFLUSHED
+from drivers.interface import DriverError, Keep, MediumError, UnsupportedError
+from drivers.nbd_protocol import Command, Transmission
+from drivers.registry import make
 from tests.drivers.nbd_disks import begun, got, opened
 
 
@@ -115,10 +121,53 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever(path, monkeypatch
 def test_a_server_that_answers_nonsense_is_asked_again_until_the_timeout(path, answer, why):
     with (
         Liar(path, (GOOD, answer)),
-        begun(path, timeout="200ms") as disk,
+        begun(path, timeout="1s") as disk,
         pytest.raises(MediumError, match=why),
     ):
         got(disk, 0, 512)
+
+
+def test_writes_whose_flush_fails_are_not_kept_without_bound(path):
+    with Liar(path, (GOOD, FINE)), begun(path) as disk:
+        disk._flags |= Transmission.SEND_FLUSH
+
+        def call(command, *rest):
+            return errno.EIO if command == Command.FLUSH else 0
+
+        disk._connection.call = call
+        piece = memoryview(bytes(1 << 20))
+        for at in range(64):
+            with contextlib.suppress(MediumError):
+                disk.write(at << 20, piece)
+        assert sum(len(data) for *_, data in disk._unflushed) <= MAX_UNFLUSHED + len(piece)
+
+
+def test_a_name_that_nobody_resolves_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr("drivers.block_nbd.OPENING", 0.2)
+    answered = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: answered.wait(60) and [])
+    with pytest.raises(DriverError, match="it does not answer"):
+        make("block", "nbd:host=far.example", Keep(Path("k")))
+    answered.set()
+
+
+def test_of_several_addresses_each_has_its_share_of_the_time(monkeypatch):
+    monkeypatch.setattr("drivers.block_nbd.OPENING", 2.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as taken:
+        taken.connect(full.getsockname())  # and who comes next is not answered
+        places = [(socket.AF_INET, 1, 6, "", full.getsockname())] * 3
+        shares, real = [], nbd_connection._connected
+
+        def connected(family, where, seconds):
+            shares.append(seconds)
+            return real(family, where, seconds)
+
+        monkeypatch.setattr(nbd_connection, "_connected", connected)
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: places)
+        with pytest.raises(DriverError, match="it does not answer"):
+            make("block", "nbd:host=far.example", Keep(Path("k")))
+    assert len(shares) == 3
+    assert sum(shares) <= 2.1
 
 
 def test_what_the_server_does_not_support(path):

@@ -182,10 +182,28 @@ def test_begin_that_carries_state_waits_for_what_the_old_driver_says_last(servic
 def test_an_old_driver_that_does_not_close_costs_the_incarnation(services, disk, monkeypatch):
     monkeypatch.setattr(module, "CLOSING_S", 0.01)
     services.made[1, "disk0"].stays = True
+    services.how[1, "disk0"] = {"answer": ""}
     with pytest.raises(PeerFault, match="is not closed in time: its service OS is replaced"):
         swap(services)
     assert services.next(pb.EVENT_DEVICE_LOST).text == "its driver does not close"
     assert disk.device.config.spec == "old:path=a"
+
+
+def test_if_the_new_one_has_begun_by_then_it_is_the_driver_from_now_on(services, disk, monkeypatch):
+    """What it was given to write is nowhere else."""
+    services.prepare(2)
+    services.made[1, "disk0"].stays = True
+    services.so_far()
+
+    def join(session, timeout_s):
+        services.next(pb.EVENT_DEVICE_ATTACHED)
+        return False
+
+    monkeypatch.setattr(Session, "join", join)
+    with pytest.raises(PeerFault, match="is not closed in time: its service OS is replaced"):
+        swap(services)
+    assert disk.device.config.spec == NEW
+    eventually(lambda: services.made[2, "disk0"].attach.spec == NEW)
 
 
 def test_content_is_replaced_only_where_nobody_looks(services, disk):

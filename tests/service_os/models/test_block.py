@@ -151,8 +151,8 @@ def segment(sector, number, flags=0):
 
 def test_what_is_discarded_and_zeroed_is_what_the_segments_say():
     disk = ListedDisk(abilities=BOTH)
-    payload = segment(1, 2) + segment(8, 0) + segment(8, 1)
-    assert ask(disk, T_DISCARD, 999, payload) == (1, b"", S_OK)
+    for payload in (segment(1, 2), segment(8, 0), segment(8, 1)):
+        assert ask(disk, T_DISCARD, 999, payload) == (1, b"", S_OK)
     assert disk.done == [("discard", 512, 1024), ("discard", 4096, 512)]
     disk.done.clear()
     for flags, unmap in ((0, False), (1, True)):

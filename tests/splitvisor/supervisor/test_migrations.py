@@ -161,6 +161,9 @@ async def test_the_last_step_that_never_succeeds_says_what_is_left_to_do(lab, fo
         failed.problem
     )
     assert lab.spec == f"pivot:child=(file:path={folder}/b.img)"
+    cure = f"'splitvisor driver swap web/disk0 file:path={folder}/b.img' first"
+    with pytest.raises(UserError, match=f"is not done with its last copy: {cure}"):
+        await lab.begin()
 
 
 async def test_a_problem_of_the_copy_leaves_the_old_and_is_told(lab, folder):
