@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from microhypervisor.inflight import InflightLog
-from tests.sensitivity.bugs import find
+from tests.sensitivity.bugs import BUGS, find
 from tests.sensitivity.plant import Bug, Edit, Misfit, environment, planted
 
 LOG = "microhypervisor.inflight"
@@ -47,6 +47,13 @@ def test_a_method_calls_the_function_that_has_its_name(tmp_path, monkeypatch):
     with planted(Bug("test", "", (Edit("cars", "Car.go", "+ 1", "+ 2"),), None, "")):
         assert cars.Car().go() == 3
     assert cars.Car().go() == 2
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_each_bug_fits_the_code_that_is_there(bug):
+    """Where a test fails for a misfit alone, it says nothing of the bug."""
+    with planted(bug):
+        pass
 
 
 LOOK = """

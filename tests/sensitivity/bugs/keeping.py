@@ -101,8 +101,8 @@ BUGS = (
         (
             Edit(
                 "service_os.session",
-                "Sessions._authenticate",
-                "not hmac.compare_digest(attach.token.encode(), self._token)",
+                "Sessions.check_token",
+                "not hmac.compare_digest(token.encode(), self._token)",
                 "False",
             ),
         ),

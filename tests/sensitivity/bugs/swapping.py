@@ -51,7 +51,7 @@ BUGS = (
         (
             Edit(
                 SERVICE,
-                "Service._switch",
+                "Service._switched",
                 "a.device.config.spec = session.dialogue.spec",
                 "pass",
             ),
