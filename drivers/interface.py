@@ -269,7 +269,7 @@ class VirtioDevice(Driver, Protocol):
     """
 
     device_id: int  # virtio 1.2, section 5; not 0
-    features: int  # of bits 0 to 23 and 42 to 63; the others belong to the transport
+    features: int  # of bits 0 to 23 and 50 to 63; the others belong to the transport
     config: bytes  # the configuration space, at most 3840 bytes
     queues: tuple[VirtioQueue, ...]  # 1 to 16, with 1024 descriptors together
 

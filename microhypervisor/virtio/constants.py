@@ -13,7 +13,7 @@ F_INDIRECT_DESC = 1 << 28
 F_EVENT_IDX = 1 << 29
 F_VERSION_1 = 1 << 32
 CORE_FEATURES = F_INDIRECT_DESC | F_EVENT_IDX | F_VERSION_1
-RESERVED_FEATURES = ((1 << 42) - 1) & ~((1 << 24) - 1)  # bits 24 to 41 belong to the transport
+RESERVED_FEATURES = ((1 << 50) - 1) & ~((1 << 24) - 1)  # bits 24 to 49 are not a device's: 2.2
 
 # Descriptor flags, 2.7.5
 DESC_NEXT = 1

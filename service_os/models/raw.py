@@ -15,7 +15,7 @@ MAX_DESCRIPTORS = 1024
 MAX_HEADER = 256
 MAX_CONFIG = 4096 - 0x100  # what a register page has room for
 MAX_ID = (1 << 32) - 1
-TRANSPORT = ((1 << 42) - 1) & ~((1 << 24) - 1)  # feature bits that are not the device's
+TRANSPORT = ((1 << 50) - 1) & ~((1 << 24) - 1)  # feature bits that are not the device's (2.2)
 ALL_FEATURES = (1 << 64) - 1
 
 
@@ -58,7 +58,7 @@ def _nonsense(driver: VirtioDevice) -> str:
     if not 0 < driver.device_id <= MAX_ID:
         return f"the id {driver.device_id}: give one of 1 to {MAX_ID}"
     if not 0 <= driver.features <= ALL_FEATURES or driver.features & TRANSPORT:
-        return f"the features {driver.features:#x}: bits 0 to 23 and 42 to 63 are its own"
+        return f"the features {driver.features:#x}: bits 0 to 23 and 50 to 63 are its own"
     if len(driver.config) > MAX_CONFIG:
         return f"a configuration of {len(driver.config)} bytes: {MAX_CONFIG} are the most"
     if not 0 < len(sizes) <= MAX_QUEUES:

@@ -126,8 +126,10 @@ def policy(root: Path, machine: str, policy: str, slice_: str | None) -> None:
     Examples:
       splitvisor sched policy deadline
       splitvisor sched policy lab credit --slice 5ms
+      splitvisor sched policy lab --slice 5ms
     """
-    if machine and not policy:
+    there = {one.name for one in running(root)}
+    if machine and not policy and not (slice_ is not None and machine in there):
         machine, policy = "", machine
     if not policy and slice_ is None:
         raise UserError("name a policy, a --slice, or both")

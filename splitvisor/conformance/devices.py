@@ -6,7 +6,7 @@ from drivers.interface import MediumError, UnsupportedError
 from splitvisor.conformance.contract import check, demand
 from splitvisor.conformance.subject import Subject
 
-RESERVED = ((1 << 42) - 1) & ~((1 << 24) - 1)  # bits 24 to 41 are the transport's
+RESERVED = ((1 << 50) - 1) & ~((1 << 24) - 1)  # bits 24 to 49 are not a device's
 MAX_CONFIG = 3840
 MAX_QUEUES = 16
 MAX_DESCRIPTORS = 1024

@@ -67,7 +67,7 @@ def test_a_driver_that_claims_too_much_is_at_fault():
         ({"device_id": 0}, "the id 0: give one of 1 to"),
         ({"device_id": -1}, "the id -1"),
         ({"device_id": 1 << 32}, "the id 4294967296"),
-        ({"features": 1 << 32}, "the features 0x100000000: bits 0 to 23 and 42 to 63"),
+        ({"features": 1 << 32}, "the features 0x100000000: bits 0 to 23 and 50 to 63"),
         ({"features": 1 << 64}, "the features 0x1"),
         ({"config": bytes(3841)}, "a configuration of 3841 bytes: 3840 are the most"),
         ({"queues": ()}, "0 queues: give 1 to 16"),

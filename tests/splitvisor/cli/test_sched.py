@@ -105,6 +105,8 @@ def test_a_mistake_is_one_line_before_anything_is_asked(splitvisor, arguments, w
         (("lab", "deadline"), "deadline", 0),
         (("lab", "credit", "--slice", "500us"), "credit", MS // 2),
         (("--slice", "5ms"), "", 5 * MS),
+        (("lab", "--slice", "5ms"), "", 5 * MS),
+        (("credit", "--slice", "5ms"), "credit", 5 * MS),
     ],
 )
 def test_policy_leaves_what_is_not_named_to_the_machine(
