@@ -62,8 +62,8 @@ BUGS = (
         "intent-unsaid",
         "a change that is replayed counts as made: instead nobody knows that it was begun",
         (Edit(TURN, "Turn.intend", "self._memory.intend(self._generation, facts)", "pass"),),
-        Suite(f"{DEATHS}[rename]", "the moment between a change and its answer is a call long"),
-        r"FAILED \S+\[rename\]",
+        Suite(f"{DEATHS}[rename-few]", "the moment between a change and its answer is a call long"),
+        r"FAILED \S+\[rename-few\]",
     ),
     Bug(
         "answered-twice",
