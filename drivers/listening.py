@@ -10,13 +10,12 @@ import select
 import socket
 import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from drivers.interface import DriverError
 
-PAUSE = 0.05  # seconds, where nobody can be accepted
+PAUSE_MS = 50  # where nobody can be accepted
 PATH_BYTES = 107  # sun_path of unix(7), without the final zero
 
 
@@ -58,14 +57,15 @@ class Listener:
                 self._path.unlink()
 
     def _run(self) -> None:
-        poll = select.poll()
+        poll, ending = select.poll(), select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._end, select.POLLIN)
+        ending.register(self._end, select.POLLIN)
         while not any(fd == self._end for fd, _ in poll.poll()):
             try:
                 self._accepted(self._socket.accept()[0])
             except OSError:  # who came has gone already, or there are no descriptors left
-                time.sleep(PAUSE)
+                ending.poll(PAUSE_MS)
 
 
 @contextlib.contextmanager
