@@ -1,6 +1,7 @@
 """Starting and ending the process, apart from what it serves."""
 
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -83,3 +84,14 @@ def test_a_signal_ends_it_in_order(start, name):
     incarnation = start()
     incarnation.process.send_signal(getattr(signal, name))
     assert incarnation.process.wait(PATIENCE) == 0
+
+
+def test_it_may_have_as_many_descriptors_as_the_host_lets_it(start):
+    """512 open files of one shared folder beside another's do not fit into the usual 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        pid = start().process.pid
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (hard, hard)
