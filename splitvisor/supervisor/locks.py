@@ -4,8 +4,10 @@ The supervisor holds the locks. It outlives its service OSes, so there is no mom
 which somebody else could come in between.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
+from drivers.interface import DriverError
+from splitvisor.errors import UserError
 from splitvisor.machine import Machine
 from splitvisor.supervisor.export_locks import ExportLocks
 from splitvisor.supervisor.file_locks import FileLocks
@@ -27,11 +29,20 @@ class Locks:
         self._exit.close()
 
     def take(self, machine: Machine) -> None:
-        """Lock also what this machine claims; UserError if somebody else uses it."""
-        for locks in self._all:
-            locks.take(machine)
+        """Lock also what this machine claims; UserError if somebody else uses it, or a driver is
+        not to be had.
+        """
+        try:
+            for locks in self._all:
+                locks.take(machine)
+        except DriverError as error:
+            raise UserError(str(error)) from None
 
     def keep(self, machine: Machine) -> None:
-        """Give back what this machine does not claim, and lock what it claims and is free."""
-        for locks in self._all:
-            locks.keep(machine)
+        """Give back what this machine does not claim, and lock what it claims and is free.
+
+        While a driver is not to be had (it is being installed anew, say) all stays as it is.
+        """
+        with suppress(DriverError):
+            for locks in self._all:
+                locks.keep(machine)

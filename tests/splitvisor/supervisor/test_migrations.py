@@ -6,6 +6,8 @@ import pytest
 import trio
 import trio.testing
 
+from drivers import registry
+from drivers.interface import DriverError
 from protos import operator_pb2 as operator
 from protos.io_pb2 import ProgressReply
 from splitvisor.errors import UserError
@@ -164,6 +166,32 @@ async def test_the_last_step_that_never_succeeds_says_what_is_left_to_do(lab, fo
     cure = f"'splitvisor driver swap web/disk0 file:path={folder}/b.img' first"
     with pytest.raises(UserError, match=f"is not done with its last copy: {cure}"):
         await lab.begin()
+
+
+async def test_a_driver_that_is_being_installed_anew_is_waited_for(lab, folder, monkeypatch):
+    await lab.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "claims", gone)
+        lab.service.finish()
+        await trio.sleep(PIVOTS // 2 * LOOK)
+        (moving,) = lab.migrations.under_way("service")
+        assert moving.state != operator.MIGRATION_FAILED
+    assert (is_free(folder / "a.img"), is_free(folder / "b.img")) == (False, False)
+    assert (await lab.ended()).state == operator.MIGRATION_DONE
+
+
+async def test_one_that_stays_away_is_no_end_of_the_machine(lab, monkeypatch):
+    await lab.begin()
+    monkeypatch.setattr(registry, "claims", gone)
+    lab.service.finish()
+    failed = await lab.ended()
+    assert (failed.state, failed.problem[:9]) == (operator.MIGRATION_FAILED, "no driver")
+    with pytest.raises(UserError, match="no driver"):
+        await lab.begin()
+
+
+def gone(*_):
+    raise DriverError("no driver 'x': it is not installed any more")
 
 
 async def test_a_problem_of_the_copy_leaves_the_old_and_is_told(lab, folder):
