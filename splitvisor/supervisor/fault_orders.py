@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from protos import operator_pb2 as operator
+from protos.core_pb2 import ServiceEndpoint
 from protos.faults_pb2 import KILL, Armed, Fault
 from splitvisor.errors import UserError
 from splitvisor.machine import ServiceSettings
@@ -49,15 +50,17 @@ class FaultOrders:
             (process.child.kill if fault.action == KILL else process.child.stop)()
         else:
             faults.check_failpoints(service, self._settings)
+            if fault.every_incarnation:  # first: of the fault it may die before it can answer
+                self.lasting.add(fault)
+                await self._arm_later(epoch, fault)
             try:
                 with process.waiting():
                     reply.id = await faults.arm(process.endpoint, fault)
             except UserError:
-                if not process.child.exiting():  # of the fault, before it could answer
+                if not process.child.exiting():
+                    if fault.every_incarnation:
+                        await self._take_back(epoch, fault)
                     raise
-            if fault.every_incarnation:
-                self.lasting.add(fault)
-                await self._arm_standby(epoch, fault)
         what = faults.describe(request)
         self._tell(events.FaultInjected(service, process.child.pid, epoch, what))
         return reply
@@ -87,8 +90,21 @@ class FaultOrders:
                 await faults.disarm(process.endpoint)
         return count
 
-    async def _arm_standby(self, epoch: int, fault: Fault) -> None:
-        standby = self._machine.standby
-        if standby is not None and standby.epoch > epoch and standby.pid:
+    async def _arm_later(self, epoch: int, fault: Fault) -> None:
+        for endpoint in self._later(epoch):
             with suppress(UserError):  # it is dying
-                await faults.arm(self._processes[standby.epoch].endpoint, fault)
+                await faults.arm(endpoint, fault)
+
+    async def _take_back(self, epoch: int, fault: Fault) -> None:
+        """What an incarnation refused is in no later one either."""
+        self.lasting.remove(fault)
+        for endpoint in self._later(epoch):
+            with suppress(UserError):
+                await faults.disarm(endpoint)
+                await self.lasting.arm(endpoint)
+
+    def _later(self, epoch: int) -> list[ServiceEndpoint]:
+        """Those that are up; who is being started gets all that last by itself."""
+        known = [one for one in (self._machine.active, self._machine.standby) if one and one.pid]
+        epochs = [one.epoch for one in known if one.epoch > epoch and one.epoch in self._processes]
+        return [self._processes[one].endpoint for one in epochs]

@@ -69,6 +69,10 @@ class Lasting:
         """One more."""
         self._faults.append(fault)
 
+    def remove(self, fault: faults.Fault) -> None:
+        """One less."""
+        self._faults.remove(fault)
+
     def clear(self) -> int:
         """There are none any more; how many there were."""
         count = len(self._faults)

@@ -633,6 +633,28 @@ async def test_a_fault_of_every_incarnation_counts_before_the_next_one_has_it(la
     assert await lab.keeper.faults.clear() == 1
 
 
+@with_(failpoints=True)
+async def test_a_fault_of_every_incarnation_is_in_one_that_takes_over_meanwhile(lab):
+    await lab.until(events.ServiceStandsBy)
+    fault = request(faults.KILL, point=faults.OPENED, every_incarnation=True)
+    lab.keeper.kill()  # which nobody has noticed yet
+    assert (await lab.keeper.faults.inject(fault)).epoch == 1
+    await lab.until(events.ServiceRecovered)
+    assert len(await lab.keeper.faults.armed()) == 1
+    assert await lab.keeper.faults.clear() == 1
+
+
+@with_(failpoints=True)
+async def test_what_is_refused_is_in_no_later_one(lab):
+    await lab.until(events.ServiceStandsBy)
+    with pytest.raises(UserError):
+        await lab.keeper.faults.inject(request(faults.SLOW, every_incarnation=True))
+    assert await lab.keeper.faults.clear() == 0
+    lab.keeper.kill()
+    await lab.until(events.ServiceRecovered)
+    assert await lab.keeper.faults.armed() == []
+
+
 @with_(standby=False, failpoints=True)
 async def test_a_fault_that_acts_at_once_is_a_death_like_any_other(lab):
     await lab.keeper.faults.inject(request(faults.EXIT))
