@@ -107,7 +107,8 @@ def release(root: Path, target: str) -> None:
     """Take a device out of quarantine: its service OS serves it again.
 
     A device is put there when its requests killed one service OS after the other. They are still
-    there: mend the driver first, or have 'splitvisor service upgrade' do both.
+    there: mend the driver first, or have 'splitvisor service upgrade' do both. All devices of its
+    service OS are handed over; if that cannot be, 'splitvisor events' says that it stays there.
 
     \b
     Examples:

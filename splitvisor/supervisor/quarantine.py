@@ -46,6 +46,13 @@ class Quarantine:
         self.reasons[device] = f"the service OS was lost {MARKS} times in a row in its turn"
         return self.reasons[device]
 
-    def release(self, device: str) -> bool:
-        """Give it back; whether it was kept away."""
-        return self.reasons.pop(device, None) is not None
+    def gone(self, guest: str) -> list[str]:
+        """The guest is no more, and another may have its name; its devices that were kept away."""
+        mine = f"{guest}/"
+        for device in [marked for marked in self._marks if marked.startswith(mine)]:
+            del self._marks[device]
+        return [d for d in list(self.reasons) if d.startswith(mine) and self.release(d)]
+
+    def release(self, device: str) -> str:
+        """Give it back; why it was kept away, "" if it was not."""
+        return self.reasons.pop(device, "")

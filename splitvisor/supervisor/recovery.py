@@ -48,6 +48,7 @@ class Recovery:
         self._until: int | None = None  # of STARTING and BACKING_OFF
         self._refill_at = 0
         self._handover = False  # the standby is to take over as soon as it is ready
+        self._returning: dict[str, str] = {}  # devices that it is to have again: why they had not
         self._upgrading: int | None = None  # the number of the upgrade
         self._backoff = Backoff()
         self._actions: list[steps.Action] = []
@@ -158,6 +159,7 @@ class Recovery:
     def _promote(self, incarnation: Incarnation) -> None:
         one_by_one, warm = self.quarantine.suspicious, incarnation.phase is Standby.READY
         self.state, self._until, self._handover = State.PROMOTING, None, False
+        self._returning.clear()
         incarnation.begun = incarnation.calling = True
         self._do(steps.Connect(incarnation.epoch, one_by_one, tuple(self.quarantine.reasons)))
         self.history.promoted(self._now, warm)
@@ -236,7 +238,8 @@ class Recovery:
         delay = 0 if standby.ordered is not None else self.trouble.failed()
         self._drop_standby(standby, self._now + delay)
         self._dying[standby.epoch] = why
-        as_new = self.state is State.RELEASING  # will be the one that is started instead
+        released = self.active is not None and self.active.released
+        as_new = released or self.state is State.RELEASING  # will be the one that follows instead
         if self._upgrading is not None and not as_new:
             self._end_upgrade(f"the new one {why or DIED}")
 
@@ -321,6 +324,7 @@ class Recovery:
         active = self.active
         if isinstance(event, steps.GuestGone):
             self.unserved.gone(event.guest, self._now)
+            self._release_of(event.guest)
         if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
         match event:
@@ -369,10 +373,18 @@ class Recovery:
                 self._drop_standby(self.standby, self._now)
 
     def _device_release_asked(self, event: steps.DeviceReleaseAsked) -> None:
-        if self.quarantine.release(event.device):
+        if reason := self.quarantine.release(event.device):
             self._tell(events.DeviceReleased(self.service, event.device))
+            self._returning[event.device] = reason
             if self.state in (State.PROMOTING, *SETTLED):
                 self._handover = True
+
+    def _release_of(self, guest: str) -> None:
+        """Its devices are no more; who has its name next begins anew."""
+        for device in self.quarantine.gone(guest):
+            self._tell(events.DeviceReleased(self.service, device))
+        mine = f"{guest}/"
+        self._returning = {d: r for d, r in self._returning.items() if not d.startswith(mine)}
 
     def _released(self, event: steps.Released) -> None:
         active = self._answered(event.epoch)
@@ -388,14 +400,21 @@ class Recovery:
         if self._answered(event.epoch) is not None:
             self.state = State.SERVING
             self.history.drop()
+            for device, reason in self._returning.items():  # the core still fails its requests
+                self.quarantine.reasons[device] = reason
+                why = f"{reason}; it could not be given back: {event.why}"
+                self._tell(events.DeviceQuarantined(self.service, device, why))
+            self._returning.clear()
             self._end_upgrade(event.why)
 
     def _end_upgrade(self, problem: str, outage: Outage | None = None) -> None:
-        asked, self._upgrading, self._handover = self._upgrading, None, False
+        asked, self._upgrading = self._upgrading, None
+        self._handover = bool(self._returning)
+        if asked is None:
+            return
         if problem:
             self._tell(events.UpgradeFailed(self.service, problem))
-        if asked is not None:
-            self._do(steps.UpgradeEnded(asked, problem, outage))
+        self._do(steps.UpgradeEnded(asked, problem, outage))
 
     def _known(self, epoch: int) -> Incarnation | None:
         """The incarnation of that epoch, unless it is lost."""

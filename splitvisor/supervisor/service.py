@@ -160,11 +160,12 @@ class ServiceKeeper:
     def incarnation(self, standby: bool = False) -> tuple[int, Process]:
         """The one that serves or is to, or the one that stands by; UserError if there is none."""
         known = self.machine.standby if standby else self.machine.active
-        if known is None or known.lost is not None:
+        process = self._processes.get(known.epoch) if known and known.lost is None else None
+        if known is None or process is None:
             if standby:
                 raise UserError(f"service OS {self.name} has no standby now: ask in a moment")
             raise UserError(f"service OS {self.name} is dead already: it is being started again")
-        return known.epoch, self._processes[known.epoch]
+        return known.epoch, process
 
     async def upgrade(self) -> operator.UpgradeReply:
         """Move all devices to a fresh incarnation; UserError with the reason if that fails."""
@@ -318,7 +319,8 @@ class ServiceKeeper:
                 nursery.cancel_scope.cancel()
 
     async def _prepare(self, epoch: int) -> None:
-        process = self._processes[epoch]
+        if (process := self._processes.get(epoch)) is None:  # it died at once, and is reaped
+            return
         with process.waiting():
             try:
                 endpoint = core.ServiceEndpoint(withheld=self.quarantined())

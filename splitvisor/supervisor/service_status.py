@@ -51,7 +51,11 @@ def out_since(machine: Recovery, device: str) -> int:
         return 0
     if entry := machine.unserved.devices.get(device):
         return entry.since
-    return machine.outage.detected if machine.outage and machine.state not in SERVES else 0
+    outage = machine.outage
+    if outage is None or machine.state in SERVES:
+        return 0
+    # What was released is done; killing who did it is part of the pause.
+    return outage.fenced if outage.planned else outage.detected
 
 
 def _state_of(machine: Recovery) -> operator.ServiceState.ValueType:

@@ -35,3 +35,12 @@ def test_marks_are_each_devices_own():
     quarantine = Quarantine()
     for device in ("a/b", "a/c") * (MARKS - 1):
         assert not quarantine.blame(device)
+
+
+def test_what_a_guest_left_is_forgotten_with_it():
+    quarantine = Quarantine()
+    for device in ("a/b", "a/b", "a/b", "a/c", "a/c", "ab/c", "ab/c"):
+        quarantine.blame(device)
+    assert quarantine.gone("a") == ["a/b"]
+    assert quarantine.reasons == {}
+    assert [bool(quarantine.blame(device)) for device in ("a/c", "ab/c")] == [False, True]

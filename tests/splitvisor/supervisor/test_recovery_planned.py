@@ -5,6 +5,7 @@ import pytest
 from splitvisor.supervisor import events, steps
 from splitvisor.supervisor.quarantine import MARKS, SUSPICIOUS
 from splitvisor.supervisor.recovery import Recovery, State
+from splitvisor.supervisor.service_status import out_since
 from tests.splitvisor.supervisor.script import DEVICES, Script
 
 
@@ -91,6 +92,51 @@ class TestPoison:
         (again,) = cold.hear(cold.reaped(connect.epoch))
         assert again == steps.Connect(launch.epoch, False, ())
 
+    def hand_over(self, cold):
+        """Up to the release of a device in quarantine and of the incarnation that serves."""
+        connect = self.to_quarantine(cold)
+        cold.attach(connect.epoch, DEVICES[1:])
+        (launch,) = cold.hear(steps.DeviceReleaseAsked(DEVICES[0]))
+        cold.hear(steps.Started(launch.epoch, 200))
+        assert cold.hear(steps.Prepared(launch.epoch, 2)) == [steps.Release(connect.epoch)]
+        return connect.epoch, launch.epoch
+
+    def test_what_cannot_be_handed_over_stays_in_quarantine(self, cold):
+        serving, _ = self.hand_over(cold)
+        assert cold.hear(steps.ReleaseFailed(serving, "it does not finish")) == []
+        *_, told = cold.told(events.DeviceQuarantined)
+        assert told.device == DEVICES[0]
+        assert told.why.endswith("it could not be given back: it does not finish")
+        assert list(cold.machine.quarantine.reasons) == [DEVICES[0]]
+        assert cold.told(events.UpgradeFailed) == []
+        assert cold.hear(steps.DeviceReleaseAsked(DEVICES[0])) == [steps.Release(serving)]
+
+    def test_an_upgrade_that_fails_takes_no_handover_away(self, cold):
+        connect = self.to_quarantine(cold)
+        cold.attach(connect.epoch, DEVICES[1:])
+        (launch,) = cold.hear(steps.UpgradeAsked(1))
+        cold.hear(steps.DeviceReleaseAsked(DEVICES[0]))
+        fence, ended = cold.hear(steps.Lost(launch.epoch, "does not start"))
+        assert (fence.epoch, ended.problem) == (launch.epoch, "the new one does not start")
+        (again,) = cold.hear(cold.reaped(launch.epoch))
+        cold.hear(steps.Started(again.epoch, 201))
+        assert cold.hear(steps.Prepared(again.epoch, 2)) == [steps.Release(connect.epoch)]
+
+    def test_a_guest_that_is_gone_takes_its_quarantine_along(self, cold):
+        connect = self.to_quarantine(cold)
+        cold.attach(connect.epoch, DEVICES[1:])
+        cold.hear(steps.GuestGone("we"))
+        assert list(cold.machine.quarantine.reasons) == [DEVICES[0]]
+        cold.hear(steps.GuestGone("web"))
+        assert [told.device for told in cold.told(events.DeviceReleased)] == [DEVICES[0]]
+        assert self.die_in_replay(cold).withheld == ()
+
+    def test_nor_is_a_guest_that_is_gone_put_back(self, cold):
+        serving, _ = self.hand_over(cold)
+        cold.hear(steps.GuestGone("web"))
+        cold.hear(steps.ReleaseFailed(serving, "it does not finish"))
+        assert cold.machine.quarantine.reasons == {}
+
 
 class TestUpgrade:
     def begin(self, script):
@@ -168,6 +214,29 @@ class TestUpgrade:
         assert ended.problem
         script.hear(steps.ConnectFailed(3, "broken"))
         assert script.hear(script.reaped(3)) == [steps.Launch(4, standby=False)]
+
+    def test_a_new_one_that_dies_before_it_is_told_is_followed_by_another_new_one(self, script):
+        self.begin(script)
+        script.hear(steps.Released(1))
+        assert script.hear(steps.Lost(3, dead=True)) == [steps.Fence(3)]
+        script.hear(script.reaped(3))
+        assert script.hear(script.reaped(1)) == [steps.Launch(4, standby=False)]
+        assert script.hear(steps.Started(4, 104)) == [steps.Connect(4, False, ())]
+        (ended,) = script.hear(steps.Connected(4, 2))
+        assert (ended.problem, ended.outage.planned) == ("", True)
+        assert script.told(events.UpgradeFailed) == []
+
+    def test_it_is_no_outage_while_who_was_released_is_killed(self, script):
+        self.begin(script)
+        since = [out_since(script.machine, DEVICES[0])]
+        script.hear(steps.Released(1))
+        since.append(out_since(script.machine, DEVICES[0]))
+        script.hear(steps.Lost(3, dead=True))
+        script.hear(script.reaped(3))
+        since.append(out_since(script.machine, DEVICES[0]))
+        assert since == [0, 0, 0]
+        script.hear(script.reaped(1))  # and nobody is there to take over
+        assert out_since(script.machine, DEVICES[0]) == script.now
 
     def test_a_second_one_at_once_is_refused(self, script):
         script.hear(steps.UpgradeAsked(1))
