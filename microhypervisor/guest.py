@@ -16,7 +16,7 @@ from microhypervisor.cpu.protocol import Complex, Registers, Stop
 from microhypervisor.devices.port_device import PortDevice
 from microhypervisor.devices.served import ServedDevice, Serving
 from microhypervisor.devices.virtio_device import VirtioDevice
-from microhypervisor.errors import PeerFault, Refusal
+from microhypervisor.errors import EnvironmentFault, PeerFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.lifecycle import GuestState
 from microhypervisor.limits import DRAIN_TIMEOUT_S
@@ -91,13 +91,26 @@ class Guest:
             raise PeerFault(f"guest {self.name}: its CPU refuses the registers: {error}") from None
         self.state = state
         self._emit(core_pb2.EVENT_GUEST_STARTED)
+        try:
+            self._start_threads()
+        except RuntimeError as error:
+            text = (
+                f"guest {self.name}: the host gives it no thread ({error}): stop another guest,"
+                " or raise the limit of threads (ulimit -u, pids.max)"
+            )
+            self._finish(End(core_pb2.END_STOPPED, 0, text))
+            self._reap()
+            raise EnvironmentFault(text) from None
+
+    def _start_threads(self) -> None:
         for task in self.tasks:
             blocking = partial(self.scheduler.blocking, task)
             self.scheduler.start(
                 task, VcpuBus(self.address_map, blocking, self._power), self._fault
             )
-        self._reaper = threading.Thread(target=self._reap, name=f"reaper {self.name}", daemon=True)
-        self._reaper.start()
+        reaper = threading.Thread(target=self._reap, name=f"reaper {self.name}", daemon=True)
+        reaper.start()
+        self._reaper = reaper
 
     def pause(self) -> None:
         """Returns when no vCPU runs guest code; I/O in flight still completes."""
@@ -168,7 +181,11 @@ class Guest:
         self._finish(End(reason, status))
 
     def _fault(self, task: Task, stop: Stop) -> None:
-        self._finish(End(_FAULT_REASON[stop], 0, task.vcpu.report()))
+        try:
+            report = task.vcpu.report()
+        except Exception as error:  # whatever it is, the guest has to end
+            report = f"vCPU {task.vcpu.index}: {stop.value}; no registers, for {error!r}"
+        self._finish(End(_FAULT_REASON[stop], 0, report))
 
     def _finish(self, end: End) -> None:
         """The first reason counts. Any thread, the vCPUs' own among them."""

@@ -3,8 +3,8 @@
 What Unicorn lacks for that, and what is done about it:
 - It knows its mode from creation; the mode here is always 64 bits, and the registers are then led
   out of long mode as software would. PVH guests start in 32-bit mode, secondary CPUs in real mode.
-- It does not say whether it stopped because of HLT or because the instruction budget ran out. An
-  instruction hook on every translated HLT (found when its block is translated) knows.
+- It does not say whether it stopped because of HLT or because the instruction budget ran out. Only
+  in the second case it has begun one instruction more than it was given (`counter.py`).
 - Its register interface does not set segments or the privilege level; `hidden.py` does.
 - Stopped from within an access to a device, it forgets the instruction. So it is not stopped;
   `counter.py` lets the run end after that instruction.
@@ -40,6 +40,7 @@ ANY, READ_EXECUTE = 7, 5  # UC_PROT_*
 HLT: Final = 0xF4
 INVALID_OPCODE: Final = 6
 INSTRUCTION: Final = 15  # bytes of the longest one
+MOST_BLOCKS = 1 << 18  # of translated code; half a kilobyte each, and a kernel has a fraction of it
 CPUID: Final = b"\x0f\xa2\xeb\x00\xf4"  # cpuid; jmp to the next; hlt
 CPUID_RESULT: Final = ("rax", "rbx", "rcx", "rdx")
 GENERAL: Final = abi.REGS_NAMES.split()
@@ -67,9 +68,6 @@ class Engine:
         self._uc = uc
         self.exception = 0
         self._excepted = False
-        self._halts: set[int] = set()
-        self._halt: int | None = None
-        self._retranslate = False
         self._refused = False
         uc.ctl_exits_enabled(True)
         self._hidden = hidden.Hidden(uc)
@@ -95,7 +93,6 @@ class Engine:
             ),
             (unicorn_const.UC_HOOK_INSN, self._on_cpuid, x86.UC_X86_INS_CPUID),
             (unicorn_const.UC_HOOK_INTR, self._on_exception, 0),
-            (unicorn_const.UC_HOOK_EDGE_GENERATED, self._on_translated, 0),
             (unicorn_const.UC_HOOK_MEM_WRITE_PROT, self._on_rom_write, 0),
         ):
             uc.hook_add(kind, function, None, 1, 0, instruction)
@@ -115,10 +112,7 @@ class Engine:
         uc.emu_stop()
 
     def _ask_cpuid(self) -> list[int]:
-        """What leaf 1 says by itself. Nothing is mapped yet.
-
-        Unicorn reports translated blocks only once a first one has ended by itself: here.
-        """
+        """What leaf 1 says by itself. Nothing is mapped yet."""
         uc = self._uc
         uc.mem_map(0, PAGE)
         uc.mem_write(0, CPUID)
@@ -137,19 +131,6 @@ class Engine:
             uc.reg_write(NUMBER[name], value)
         return 1
 
-    def _on_translated(self, uc: Any, block: Any, _previous: Any, _data: object) -> None:
-        """A block that ends with HLT gets its hook; then translate it again, with the hook."""
-        at = block.pc + block.size - 1
-        if at not in self._halts and self.code(at, 1) == HLT:
-            self._halts.add(at)
-            uc.hook_add(unicorn_const.UC_HOOK_CODE, self._on_halt, None, at, at)
-            self._retranslate = True
-            self._halt = at
-            uc.emu_stop()
-
-    def _on_halt(self, _uc: Any, address: int, _size: int, _data: object) -> None:
-        self._halt = address
-
     def _on_rom_write(
         self, _uc: Any, _kind: int, address: int, size: int, value: int, _data: object
     ) -> bool:
@@ -160,30 +141,28 @@ class Engine:
     def run(self, budget: int) -> End:
         """Execute at most `budget` instructions. Raises UcError when Unicorn cannot go on."""
         self._excepted = self._refused = False
-        self._halt = None
-        self._emulate(budget)
-        if self._retranslate:
-            self._retranslate = False
-            self.flush()
-        if self._excepted:
-            return End.EXCEPTION
-        return End.HALT if self._halt is not None and self._after(self._halt) else End.BUDGET
-
-    def _emulate(self, count: int) -> None:
+        if self._counter.blocks() > MOST_BLOCKS:
+            self._forget_blocks()
         try:
-            self._uc.emu_start(self._uc.reg_read(RIP), 0, count=count)
+            self._uc.emu_start(self._uc.reg_read(RIP), 0, count=budget)
         except UcError as error:
             if error.errno == unicorn_const.UC_ERR_INSN_INVALID:
                 self.exception, self._excepted = INVALID_OPCODE, True
             elif not self._refused:
                 raise
         self.executed = self._counter.executed()
+        early = self._counter.early() and not self._refused
         if self._refused:
             self._step_over_rom_write()
+        if self._excepted:
+            return End.EXCEPTION
+        return End.HALT if early and self.before(1) == HLT else End.BUDGET  # MWAIT is early as well
 
-    def _after(self, halt: int) -> bool:
-        """Whether the HLT at that linear address is the last instruction executed."""
-        return self._linear_rip() - 1 == halt and self.code(halt, 1) == HLT
+    def _forget_blocks(self) -> None:
+        self.flush()
+        inner = self._hidden.read()
+        self._counter.forget()
+        self._hidden.write(inner)  # with it, CR2
 
     def _step_over_rom_write(self) -> None:
         rom = [region for region in self._memory.regions if region.kind is RegionKind.ROM]

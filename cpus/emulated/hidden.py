@@ -4,6 +4,10 @@ In 64-bit mode that interface writes a segment's selector and nothing else; base
 and the privilege level ("hflags") stay. A saved context holds them, one C structure that follows
 QEMU 5's CPUX86State. It is patched in place, at the offset where the general registers are found
 when the engine is new; the layout is checked then, so that another Unicorn is refused, not misused.
+
+It also holds the exception in flight, for Unicorn to find double faults. That ends when Unicorn has
+entered the handler, which it never does here; so it is ended here, or the second page fault ever
+would be a double fault.
 """
 
 import ctypes
@@ -23,7 +27,12 @@ SEGMENTS_OFFSET: Final = FLAGS_OFFSET + 8
 FLAGS = Struct("<I")
 SEGMENT = Struct("<I4xQII")
 CONTROL = Struct("<9Q")
-STATE_SIZE: Final = SEGMENTS_OFFSET + len(NAMES) * SEGMENT.size + CONTROL.size
+DEBUG_OFFSET: Final = 5448
+DEBUG = Struct("<QQ32xi")  # DR6, DR7, Unicorn's breakpoints, the exception in flight
+DEBUG_RESET: Final = (0xFFFF0FF0, 0x400, -1)
+IN_FLIGHT = Struct("<i")
+IN_FLIGHT_OFFSET: Final = DEBUG_OFFSET + DEBUG.size - IN_FLIGHT.size
+STATE_SIZE: Final = DEBUG_OFFSET + DEBUG.size
 
 # hflags
 CPL, SHADOW, CODE32, STACK32, ADD_BASE, PROTECTED = 3, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7
@@ -72,6 +81,8 @@ class Hidden:
         inner = self.read()
         if inner.flags & ~CPL & 0xFFFF != LONG_MODE | CODE64 | CODE32 | STACK32 | PROTECTED:
             raise EnvironmentFault("this Unicorn keeps its segments elsewhere: use unicorn 2.1.4")
+        if DEBUG.unpack_from(self._state, DEBUG_OFFSET) != DEBUG_RESET:
+            raise EnvironmentFault("this Unicorn keeps exceptions elsewhere: use unicorn 2.1.4")
 
     def read(self) -> Inner:
         """The state now."""
@@ -83,8 +94,9 @@ class Hidden:
         return Inner(flags, dict(zip(NAMES, segments, strict=True)), control)
 
     def write(self, inner: Inner) -> None:
-        """Set hflags, segments and tables; the rest stays as it was at read()."""
+        """Set hflags, segments and tables; no exception is in flight. The rest is as at read()."""
         FLAGS.pack_into(self._state, FLAGS_OFFSET, inner.flags)
+        IN_FLIGHT.pack_into(self._state, IN_FLIGHT_OFFSET, -1)
         for place, segment in enumerate(inner.segments.values()):
             SEGMENT.pack_into(self._state, SEGMENTS_OFFSET + place * SEGMENT.size, *segment)
         self._uc.context_restore(self._context)

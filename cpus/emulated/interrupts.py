@@ -110,7 +110,7 @@ def enter(
         data = b"".join((value & mask).to_bytes(width, "little") for value in reversed(frame))
         space.write(rsp, data)
     except NotMapped as fault:
-        raise BadGate(f"vector {vector}: nothing mapped at {fault.args[0]:#x}") from None
+        raise BadGate(f"vector {vector}: no memory for it at {fault.args[0]:#x}") from None
     flags = state.rflags & ~TRAP_FLAGS & ~(INTERRUPT_FLAG if kind == INTERRUPT_GATE else 0)
     return Entry(offset, flags, rsp, cs, ss)
 

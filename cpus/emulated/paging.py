@@ -13,7 +13,7 @@ ADDRESS = (1 << 52) - PAGE
 
 
 class NotMapped(Exception):
-    """No RAM or ROM stands at that linear address."""
+    """Nothing stands there that could be read, or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,14 @@ class AddressSpace:
         return bytes(self.memory.view[place : place + size])
 
     def write(self, linear: int, data: bytes) -> None:
-        """Write some bytes. Raises NotMapped, with nothing written then."""
+        """Write less than a page into RAM. Raises NotMapped, with nothing written then."""
         cut = min(len(data), PAGE - linear % PAGE)
-        if cut < len(data):
-            self.translate(linear)
-            self.write(linear + cut, data[cut:])
-        place = self._place(self.translate(linear), cut)
-        self.memory.view[place : place + cut] = data[:cut]
-        if self.dirty is not None:
-            self.dirty.mark(place, cut)
+        parts = [(linear, data[:cut])] + ([(linear + cut, data[cut:])] if data[cut:] else [])
+        placed = [(self._ram(self.translate(at), len(part)), part) for at, part in parts]
+        for place, part in placed:
+            self.memory.view[place : place + len(part)] = part
+            if self.dirty is not None:
+                self.dirty.mark(place, len(part))
 
     def translate(self, linear: int) -> int:
         """The physical address. Raises NotMapped."""
@@ -67,6 +66,12 @@ class AddressSpace:
                 offset = (1 << shift) - 1
                 return entry & ADDRESS & ~offset | linear & offset
             table, shift = entry & ADDRESS, shift - bits
+
+    def _ram(self, physical: int, size: int) -> int:
+        place = self.memory.place(physical, size)
+        if place is None:
+            raise NotMapped(physical)
+        return place
 
     def _place(self, physical: int, size: int) -> int:
         for region in self.memory.regions:

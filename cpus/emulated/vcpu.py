@@ -136,11 +136,11 @@ class EmulatedVcpu(Processor):
         engine = self._engine
         space, state = engine.space(), engine.state()
         try:
-            entry = interrupts.enter(space, state, vector, error, software)
-        except Refused as refused:
-            before = replace(state, rip=state.rip - 2)
-            gate = interrupts.GENERAL_PROTECTION
-            entry = interrupts.enter(space, before, gate, refused.error)
+            try:
+                entry = interrupts.enter(space, state, vector, error, software)
+            except Refused as refused:
+                state, gate = replace(state, rip=state.rip - 2), interrupts.GENERAL_PROTECTION
+                entry = interrupts.enter(space, state, gate, refused.error)
         except BadGate:
             entry = interrupts.enter(space, state, interrupts.DOUBLE_FAULT, 0)
         engine.enter(entry)

@@ -9,8 +9,8 @@ import ctypes
 import mmap
 import os
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from fcntl import ioctl
 
 from cpus.apic import IOAPIC_PINS
@@ -57,6 +57,15 @@ def kvm_problem() -> str:
     return ""
 
 
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """EnvironmentFault for what the kernel refuses, by KVM or for want of file descriptors."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(f"KVM cannot {what}: {error.strerror}; use --cpu emulated") from None
+
+
 class _Line:
     """An IO-APIC pin, pulsed through an irqfd; harmless after close."""
 
@@ -91,20 +100,15 @@ class KvmComplex:
         self._tracking = False
         self._wiring = Wiring()
         self._lines: dict[int, _Line] = {}
-        with ExitStack() as stack:
+        with _told("make this guest"), ExitStack() as stack:
             kvm = self._own(stack, os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
             most = ioctl(kvm, abi.CHECK_EXTENSION, abi.CAP_MAX_VCPUS)
             if not 1 <= vcpus <= most:
                 raise PeerFault(f"{vcpus} vCPUs: KVM gives a guest 1 to {most}")
-            try:
-                self._vm = self._own(stack, ioctl(kvm, abi.CREATE_VM, 0))
-                self._prepare()
-                self._map()
-                self.vcpus = self._make_vcpus(stack, kvm, vcpus)
-            except OSError as error:
-                raise EnvironmentFault(
-                    f"KVM cannot make this guest: {error.strerror}; use --cpu emulated"
-                ) from None
+            self._vm = self._own(stack, ioctl(kvm, abi.CREATE_VM, 0))
+            self._prepare()
+            self._map()
+            self.vcpus = self._make_vcpus(stack, kvm, vcpus)
             self._stack = stack.pop_all()
 
     @staticmethod
@@ -175,7 +179,8 @@ class KvmComplex:
     def doorbell(self, address: int, value: int, eventfd: int) -> bool:
         """Signal eventfd when the guest writes `value` (4 bytes) at `address`, without an exit."""
         event = abi.IOEVENT.pack(value, address, 4, eventfd, abi.IOEVENTFD_DATAMATCH)
-        ioctl(self._vm, abi.IOEVENTFD, event)
+        with _told("watch for one more doorbell of this guest"):
+            ioctl(self._vm, abi.IOEVENTFD, event)
         return True
 
     def interrupt_line(self, irq: int) -> Callable[[], None]:
@@ -184,9 +189,11 @@ class KvmComplex:
         if not self.sleeps_inside:
             return pulse
         if irq not in self._lines:
-            line = self._lines[irq] = _Line()
-            self._stack.callback(line.close)
-            ioctl(self._vm, abi.IRQFD, abi.IRQ_EVENT.pack(line.fd, irq, 0, 0))
+            with _told("connect one more interrupt of this guest"):
+                line = _Line()
+                self._stack.callback(line.close)
+                ioctl(self._vm, abi.IRQFD, abi.IRQ_EVENT.pack(line.fd, irq, 0, 0))
+            self._lines[irq] = line
         return self._lines[irq].pulse
 
     def track_dirty(self, on: bool) -> None:

@@ -94,7 +94,10 @@ class Scheduler:
             self.policy_name, self.slice_ns = name, slice_ns
 
     def start(self, task: Task, bus: Bus, stopped: Callable[[Task, Stop], None]) -> None:
-        """Run the task's vCPU on a thread of its own; `stopped` hears of faults."""
+        """Run the task's vCPU on a thread of its own; `stopped` hears of faults.
+
+        RuntimeError if the host gives no more threads; then the task has none.
+        """
         task.gate = threading.Condition(self._lock)
         task.vcpu.wake = lambda: self._wake(task)
 
@@ -112,7 +115,11 @@ class Scheduler:
                     stopped(task, stop)
 
         task.thread = threading.Thread(target=body, name=f"vcpu {task.name}", daemon=True)
-        task.thread.start()
+        try:
+            task.thread.start()
+        except RuntimeError:
+            task.thread = None
+            raise
 
     def pause(self, tasks: list[Task]) -> None:
         """Returns when none of them runs guest code."""

@@ -3,6 +3,7 @@
 import pytest
 
 from microhypervisor.cpu.protocol import Stop
+from tests.cpus.conftest import ROM
 
 
 def test_ud2_is_a_gate_from_cpl_3_to_ring_0_and_back(boot, long_mode):
@@ -73,6 +74,32 @@ def test_a_page_fault_tells_its_address(boot, long_mode, from_user):
     assert bus.outs(0x82) == [0]
 
 
+def test_exceptions_one_after_the_other_are_no_double_faults(boot, long_mode):
+    machine = boot(
+        long_mode
+        + """
+            gate 0; gate 8; gate 14
+            xor %ecx, %ecx
+            mov $3, %ebx
+        1:  movl $1, 0x40001234
+            div %ecx
+            div %ecx
+            dec %ebx; jnz 1b
+            finish
+        gate_14:
+            mov $14, %al; out %al, $0x80
+            pop %rax
+            addq $11, (%rsp); iretq
+        gate_0:
+            mov $0, %al; out %al, $0x80
+            addq $2, (%rsp); iretq
+        gate_8:
+            mov $8, %al; out %al, $0x80
+            finish"""
+    )
+    assert machine.finish().outs(0x80) == [14, 0, 0] * 3
+
+
 def test_division_by_zero_is_exception_0(boot, long_mode):
     machine = boot(
         long_mode
@@ -118,3 +145,43 @@ def test_an_instruction_the_cpu_lacks_ends_the_guest_or_is_ud(boot, long_mode):
         assert "62 f1 7c 48" in machine.cpu.report()
     else:
         assert len(machine.bus.outs(0x80)) == 1
+
+
+@pytest.mark.parametrize("handled", [True, False])
+def test_a_refused_gate_without_one_for_that_is_a_double_fault(boot, long_mode, handled):
+    machine = boot(
+        long_mode
+        + f"""
+            gate 48
+            {"gate 8" if handled else ""}
+            ring3
+        user: int $48
+        gate_48: out %al, $0x82
+        gate_8:
+            pop %rax; out %al, $0x80
+            finish"""
+    )
+    stop = machine.run()
+    assert stop is (Stop.KICKED if handled else Stop.TRIPLE_FAULT)
+    assert machine.bus.outs(0x80) == ([0] if handled else [])
+    assert not machine.bus.outs(0x82)
+
+
+@pytest.mark.parametrize("switched", [True, False])
+def test_a_stack_in_rom_ends_the_guest_and_changes_nothing(boot, long_mode, switched):
+    top = ROM + 256
+    machine = boot(
+        long_mode
+        + f"""
+            gate 6; gate 8
+            movl ${top}, 0x5004
+            {"ring3" if switched else f"mov ${top}, %esp"}
+        user: ud2
+        gate_6: out %al, $0x80
+        gate_8: out %al, $0x80
+            finish"""
+    )
+    before = machine.memory.view[1 << 20 : (1 << 20) + 4096].tobytes()
+    assert machine.run() in (Stop.TRIPLE_FAULT, Stop.FAILED)
+    assert machine.memory.view[1 << 20 : (1 << 20) + 4096].tobytes() == before
+    assert not machine.bus.outs(0x80)

@@ -1,6 +1,10 @@
 """What only KVM has to prove: it says why it cannot, and leaves nothing behind."""
 
+import errno
+import itertools
 import os
+import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,45 @@ def test_a_doorbell_rings_without_an_exit(boot_kvm):
     assert machine.complex.doorbell(0xD0000050, 3, bell)
     assert machine.finish().lines == [("write", 0xD0000050, 4, 4), ("out", 0xF4, 1, 0)]
     assert os.eventfd_read(bell) == 2
+    os.close(bell)
+
+
+@pytest.mark.kvm
+@pytest.mark.usefixtures("works")
+@pytest.mark.parametrize("kernel_irqchip", [False, True])
+@pytest.mark.parametrize("scarce", ["open", "ioctl", "eventfd"])
+def test_whatever_the_kernel_refuses_is_told_and_leaves_nothing(
+    memory, monkeypatch, kernel_irqchip, scarce
+):
+    def make():
+        with closing(KvmComplex(memory, 2, kernel_irqchip)) as machine:
+            machine.doorbell(0xD0000050, 0, bell)
+            machine.interrupt_line(5)()
+
+    def ration(*arguments):
+        if not left:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        left.pop()
+        return real(*arguments)
+
+    bell = os.eventfd(0, os.EFD_CLOEXEC)
+    monkeypatch.setattr(kvm, "kvm_problem", lambda: "")
+    make()
+    before = _held()
+    module = kvm if scarce == "ioctl" else os
+    real = getattr(module, scarce)
+    for granted in itertools.count():
+        left = [None] * granted
+        with monkeypatch.context() as patch:
+            patch.setattr(module, scarce, ration)
+            try:
+                make()
+                break
+            except EnvironmentFault as fault:
+                told = str(fault)
+        assert re.fullmatch("KVM cannot .*: Too many open files; use --cpu emulated", told)
+        assert _held() == before
+    assert granted or (scarce == "eventfd" and not kernel_irqchip)
     os.close(bell)
 
 
