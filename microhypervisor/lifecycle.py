@@ -19,7 +19,6 @@ _VERBS = {  # from which states, to which
     "start": ((GuestState.CREATED,), GuestState.RUNNING),
     "pause": ((GuestState.RUNNING, GuestState.PAUSED), GuestState.PAUSED),
     "resume": ((GuestState.PAUSED, GuestState.RUNNING), GuestState.RUNNING),
-    "end": (tuple(GuestState), GuestState.ENDED),
 }
 
 

@@ -14,7 +14,6 @@ TABLE = {
     "start": (RUNNING, None, None, None),
     "pause": (None, PAUSED, PAUSED, None),
     "resume": (None, RUNNING, RUNNING, None),
-    "end": (ENDED, ENDED, ENDED, ENDED),
 }
 
 
