@@ -144,14 +144,16 @@ def test_a_device_that_kills_is_quarantined_and_other_devices_go_on(bed, disk, p
     machine.wait_until("its release", lambda: not machine.device("disk0").failing or None, 60)
 
 
-def test_an_upgrade_under_load_is_a_pause(bed, disk):
-    machine = start(bed, disk)
+@pytest.mark.parametrize("outage", ["hold", "error"])
+def test_an_upgrade_under_load_is_a_pause(bed, disk, outage):
+    machine = start(bed, disk, outage=outage)
     before = machine.service()
     reply = machine.upgrade()
     assert reply.epoch > before.standby.epoch  # the standby has the old code
     assert recovered(machine).planned
     after = machine.service()
     assert (after.pid, after.upgrades, after.deaths) == (reply.pid, 1, 0)
+    assert "outage-policy" not in {event.kind for event in machine.story.events}
 
 
 def test_what_cannot_be_released_is_not_upgraded_and_serves_on(bed, disk):
