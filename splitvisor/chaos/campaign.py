@@ -1,10 +1,11 @@
 """A campaign: round after round, each a machine of its own under its share of the faults.
 
 Rounds of a minute, because a disk that is judged from outside so often shows where in a long
-campaign something went wrong. The seed of a round is the campaign's plus its number, so a round
-can be had alone.
+campaign something went wrong. Each round has a seed of its own, see `Plan.round_seed`, so it can be
+had alone.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from splitvisor.chaos.round import Round
 from splitvisor.chaos.tally import Tally
 from splitvisor.chaos.witness import Testimony
 from splitvisor.checks.clock import cycles_per_second
-from splitvisor.testing.failure import MachineFailure
+from splitvisor.testing.failure import noted
 from splitvisor.testing.testbed import Testbed
 
 ROUND = 60.0  # seconds
@@ -30,21 +31,21 @@ Progress = Callable[[Tally, Testimony], None]
 
 
 class Campaign:
-    """Files of round n are in the folder `round-n`; those of rounds in which all is well go."""
+    """Files of round n are in the folder `round-n`; unless told to `keep` them, those of rounds in
+    which all is well go.
+    """
 
-    def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
+    def __init__(self, plan: Plan, folder: Path, progress: Progress, keep: bool = False) -> None:
         self.tally = Tally()
         self._plan = plan
         self._folder = folder
         self._progress = progress
+        self._keep = keep
         self._hz = cycles_per_second()
         self._began = time.monotonic()
 
     def run(self) -> Tally:
-        """All rounds, until the time is over, enough was done, or something is wrong.
-
-        UserError if the machine cannot be what the plan asks for.
-        """
+        """All rounds, until the time is over, enough was done, or something is wrong."""
         tally = self.tally
         while not tally.problems and tally.interrupted is None and not self._enough():
             left = self._plan.seconds - self._elapsed()
@@ -65,34 +66,39 @@ class Campaign:
     def _length(self, left: float) -> float:
         """Seconds of the next round."""
         if self._plan.disk is Disk.POWERCUT:
-            return min(Random(self._plan.seed + self.tally.rounds).uniform(*TO_A_CUT), left)
+            random = Random(self._plan.round_seed(self.tally.rounds))
+            return min(random.uniform(*TO_A_CUT), left)
         return left if left < 2 * ROUND else ROUND
 
     def _round(self, seconds: float) -> None:
-        tally, seed = self.tally, self._plan.seed + self.tally.rounds
+        tally, seed = self.tally, self._plan.round_seed(self.tally.rounds)
         folder = self._folder / f"round-{tally.rounds}"
         folder.mkdir(parents=True)
         tally.rounds += 1
         problems: list[str] = []
         try:
-            with Testbed(folder, self._plan.cpu) as bed:
-                problems += self._disturb(Round(self._plan, bed, seed, seconds, self._hz))
-        except MachineFailure as problem:
-            problems.append(str(problem))
+            with noted(problems), Testbed(folder, self._plan.cpu) as bed:
+                this = Round(self._plan, bed, seed, seconds, self._hz)
+                with noted(this.problems):
+                    self._disturb(this)
+                problems += this.problems
+            if not problems and not self._keep:
+                shutil.rmtree(folder)
         except SIGNALLED as signalled:
             tally.interrupted = signalled
         if problems:
             tally.failed_seed, tally.failed_seconds = seed, seconds
             tally.problems += problems
 
-    def _disturb(self, this: Round) -> list[str]:
-        """Run a round and add it to the sums; what is wrong with it."""
+    def _disturb(self, this: Round) -> None:
+        """Run a round and add it to the sums."""
         tally = self.tally
         try:
             this.run(lambda one: self._progress(tally, one.testimony()))
         except SIGNALLED as signalled:
             tally.interrupted = signalled
         said, injector = this.conclude(), this.injector
+        tally.drawn += injector.drawn
         tally.done += injector.done
         tally.idle += injector.idle
         tally.survived += injector.survived
@@ -109,4 +115,3 @@ class Campaign:
             logs += [log] if log else []
         tally.hear(logs)
         tally.power_cuts += self._plan.disk is Disk.POWERCUT and tally.interrupted is None
-        return this.problems

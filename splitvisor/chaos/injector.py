@@ -1,5 +1,6 @@
 """Carries the faults of a schedule out on a machine, and remembers at whom each was aimed."""
 
+import math
 import os
 import re
 import signal
@@ -28,6 +29,7 @@ _SURVIVED = ("garble",)  # maybe: what is wrong with an answer may not matter
 _CONDITIONAL = ("kill-recovery",)  # acts only if the one that it is aimed at takes over
 _ORDERED = "disk0"  # whose answers come in turn: the next one proves that none is missing
 _LOST = ("fenced", "standby-lost", "start-failed")
+_ORDERLY = ("swap", "upgrade")
 _HARMLESS = ("slow", "leak", "swap", "upgrade", "kill-standby")
 _LIMITED = "throttle:iops=10000000,child=({})"  # more than there ever are
 _LIMITED_BY = re.compile(re.escape(_LIMITED).replace(re.escape("{}"), "(.*)"))
@@ -39,12 +41,16 @@ class Injector:
 
     def __init__(self, plan: Plan, machine: Machine) -> None:
         self.aimed: dict[Incarnation, str] = {}
-        self.done: Counter[str] = Counter()  # by kind
+        self.drawn: Counter[str] = Counter()  # by kind
+        self.done: Counter[str] = Counter()  # of these, those that were not refused
         self.idle: Counter[str] = Counter()  # that met nothing, by kind
         self.survived: Counter[str] = Counter()  # that acted, and the machine went on serving
-        self.refused: list[str] = []
+        self.refused: list[str] = []  # for their moment
         self.zombies = 0
-        self.zombies_alive = 0  # that were still there to be continued
+        # That were still there to be continued. None should be: fencing kills them before another
+        # one serves. If one is, that it does no harm is for the judges of disks and guests to see.
+        self.zombies_alive = 0
+        self._spared: dict[Incarnation, float] = {}  # until when they may yet die of their fault
         self._armed: dict[Incarnation, int] = {}  # the number of the last fault; 0 for a signal
         self._plan = plan
         self._machine = machine
@@ -52,15 +58,18 @@ class Injector:
     def carry_out(self, fault: Injection) -> None:
         """Inject it; unless faults come at fixed times, wait for what comes of it.
 
-        MachineFailure if that does not come.
+        MachineFailure if that does not come, or if it is refused without need.
         """
         service = self._plan.server(fault.guest)
         before = self._machine.service(service)
+        self._acquit(before)
+        self.drawn[fault.kind] += 1
         with _Handle(before.pid) as handle:
             try:
                 targets = self._inject(fault, service, before)
             except MachineFailure as problem:
-                self._machine.status()  # raises if the machine is what failed
+                if not self._untimely(fault, before):
+                    raise MachineFailure(f"{fault}: {problem}") from None
                 self.refused.append(f"{fault}: {problem}")
                 return
             self.done[fault.kind] += 1
@@ -68,6 +77,26 @@ class Injector:
                 self._zombie(fault, service, targets, handle)
             elif self._plan.every is None and fault.kind not in _HARMLESS:
                 self._await(fault, service, targets)
+
+    def _acquit(self, serving: operator.ServiceStatus) -> None:
+        """What an incarnation has survived for so long is not what it dies of later."""
+        incarnation = (serving.name, serving.epoch)
+        over = time.monotonic() >= self._spared.get(incarnation, math.inf)
+        if over and serving.state == operator.SERVICE_SERVING:
+            del self._spared[incarnation], self.aimed[incarnation]
+
+    def _untimely(self, fault: Injection, before: operator.ServiceStatus) -> bool:
+        """Whether its moment is why it was refused: a standby was missing, say, or one had died.
+
+        What is done in order has no such reason while the same incarnation serves all the time and
+        nothing is aimed at it. MachineFailure if the machine is what failed.
+        """
+        now = self._machine.service(before.name)
+        if fault.kind not in _ORDERLY or self._has_ended(fault):
+            return True
+        serving = (operator.SERVICE_SERVING, before.epoch)
+        served = (before.state, before.epoch) == (now.state, now.epoch) == serving
+        return not served or (before.name, before.epoch) in self.aimed
 
     def _inject(
         self, fault: Injection, service: str, before: operator.ServiceStatus
@@ -81,19 +110,28 @@ class Injector:
             case "upgrade":
                 self._machine.upgrade(service)
                 return []
+            case "kill-standby" if not standby:
+                raise MachineFailure(f"service OS {service} has no standby at this moment")
             case "kill-standby":
-                return [self._signal(fault.kind, service, True)] if standby else []
+                return [self._signal(fault.kind, service, True)]
             case "kill-both" | "kill-recovery" if not standby:
                 return [self._signal(fault.kind, service, False)]
             case "kill-both":
-                return [self._signal(fault.kind, service, s) for s in (True, False)]
+                killed = self._signal(fault.kind, service, True)
+                return [killed, *self._kill_too(fault.kind, service)]
             case "kill-recovery":
                 armed = self._fail(fault, "kill", service, True)
-                return [armed, self._signal(fault.kind, service, False)]
+                return [armed, *self._kill_too(fault.kind, service)]
         action = _FROM_WITHIN.get(fault.kind, fault.kind)
         if not fault.at:
             return [self._signal(fault.kind, service, False, action)]
         return [self._fail(fault, action, service, False)]
+
+    def _kill_too(self, kind: str, service: str) -> list[Incarnation]:
+        """The one that serves, if it is not dead already: half of the fault is done anyhow."""
+        with suppress(MachineFailure):
+            return [self._signal(kind, service, False)]
+        return []
 
     def _swap(self, device: str) -> None:
         """A disk that can tell its content gets a limit, or loses it; else the same driver anew."""
@@ -130,6 +168,7 @@ class Injector:
         if kind not in ("slow", "leak"):
             self.aimed[incarnation] = kind
             self._armed[incarnation] = reply.id
+            self._spared.pop(incarnation, None)  # from here on it may die of this one
         return incarnation
 
     def _await(self, fault: Injection, service: str, targets: list[Incarnation]) -> bool:
@@ -148,6 +187,7 @@ class Injector:
             if not acted or fault.kind in _SURVIVED:
                 (self.survived if acted else self.idle)[fault.kind] += 1
                 self._machine.clear_faults(service)
+                self._spared[target] = time.monotonic() + NOTICE
                 return False
             self._machine.wait_until(
                 f"anybody to notice {fault}", partial(self._lost, target), NOTICE
@@ -206,7 +246,7 @@ class Injector:
         wanted = self._machine.device(f"{guest}/disk0").completions + OVERWRITTEN
 
         def look() -> bool | None:
-            if self._machine.guest(guest).status().state == core.GUEST_ENDED:
+            if self._has_ended(fault):
                 return False
             return self._machine.device(f"{guest}/disk0").completions >= wanted or None
 
@@ -214,6 +254,11 @@ class Injector:
             return
         self.zombies_alive += handle.go_on()
         self.zombies += 1
+
+    def _has_ended(self, fault: Injection) -> bool:
+        """Whether the guest has that it is meant for."""
+        guest = self._machine.guest(self._plan.guest_names()[fault.guest])
+        return guest.status().state == core.GUEST_ENDED
 
 
 class _Handle:
@@ -242,11 +287,14 @@ class _Handle:
         return True
 
 
-def pause(machine: Machine, plan: Plan, fault: Injection, began: float) -> None:
-    """Wait for the time of a fault: its own, or a moment after all standbys are ready."""
+def pause(machine: Machine, plan: Plan, fault: Injection, began: float, until: float) -> None:
+    """Wait for the time of a fault: its own, or a moment after all standbys are ready.
+
+    Its own is `until` at the latest: a round that is shorter has its only one at the end.
+    """
     if plan.every is None:
         machine.wait_for_standby(RECOVERY)
         time.sleep(fault.wait * LONGEST_WAIT)
     else:
         due = began + plan.every * (fault.number + 0.5 + fault.wait)
-        time.sleep(max(due - time.monotonic(), 0))
+        time.sleep(max(min(due, until) - time.monotonic(), 0))

@@ -39,6 +39,8 @@ def judge(remains: Remains) -> tuple[StormLog | None, list[str]]:
 def _problems(remains: Remains, said: bytes, log: StormLog) -> Iterator[str]:
     if log.verdict.startswith("FAIL") or (remains.ended and not log.passed):
         yield f"the guest says: {log.verdict or 'nothing'}"
+    elif remains.ended and "submitted" not in log.result:
+        yield "the guest's result line is not whole"
     if errors := log.result.get("errors", len(log.failed)):
         yield f"{errors} I/O errors"
     stopped = not remains.ended
@@ -53,8 +55,8 @@ def _problems(remains: Remains, said: bytes, log: StormLog) -> Iterator[str]:
 
 
 def _image(remains: Remains, log: StormLog) -> Verdict:
-    if remains.ended and log.result:
-        number = log.result["submitted"]
+    number = log.result.get("submitted")
+    if remains.ended and number is not None:
         return check_image(remains.image, log.workload, number, number, log.failed)
     return check_image(remains.image, log.workload, log.durable, None, log.failed)
 

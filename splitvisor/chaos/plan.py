@@ -7,6 +7,8 @@ from enum import StrEnum
 from splitvisor.machine import CpuChoice
 from splitvisor.units import format_duration, format_size
 
+SEEDS = (1 << 31) + 1  # so many there are
+
 
 class Disk(StrEnum):
     """What the guests' disks are made of."""
@@ -50,6 +52,10 @@ class Plan:
     def server(self, guest: int) -> str:
         """The service OS of a guest."""
         return self.service_names()[guest % self.services]
+
+    def round_seed(self, number: int) -> int:
+        """The seed of a round, counted from 0; after the last one comes 0."""
+        return (self.seed + number) % SEEDS
 
     def command(self, seed: int, seconds: float) -> str:
         """A command line for another seed and time."""

@@ -11,6 +11,7 @@ from splitvisor.checks.latency import percentile, summarize, text_histogram
 from splitvisor.supervisor.outage import STEPS, Outage
 from splitvisor.units import format_size
 
+ENOUGH = 5  # faults, of which one at least takes place if all is well
 TIMES = (*STEPS, "total")
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_LINE = 60  # characters
@@ -80,15 +81,26 @@ def verdict(plan: Plan, tally: Tally) -> list[str]:
 
 
 def missed(plan: Plan, tally: Tally) -> list[str]:
-    """Goals that were not reached, though nobody ended it before."""
+    """Goals that were not reached and faults that never came, though nobody ended it before."""
     goals = ((plan.recoveries, tally.recoveries, "recoveries"), (plan.zombies, tally.zombies, ""))
     if tally.interrupted is not None:
         return []
-    return [
+    behind = [
         f"{found:,} {name or 'zombies'} in the time, {wanted:,} were wanted"
         for wanted, found, name in goals
         if found < wanted
     ]
+    return [*behind, *_never(tally)]
+
+
+def _never(tally: Tally) -> Iterator[str]:
+    """Kinds that were drawn often enough, and met nothing or were refused each time."""
+    if tally.drawn.total() >= ENOUGH and tally.done.total() == tally.idle.total():
+        yield f"none of {tally.drawn.total():,} faults took place"
+        return
+    for kind, count in sorted(tally.drawn.items()):
+        if count >= ENOUGH and tally.done[kind] == tally.idle[kind]:
+            yield f"none of {count:,} faults of the kind {kind} took place"
 
 
 def plain(plan: Plan, tally: Tally) -> dict[str, Any]:

@@ -15,15 +15,16 @@ class Tally:
 
     rounds: int = 0
     seconds: float = 0.0
-    done: Counter[str] = field(default_factory=Counter)  # faults by kind
+    drawn: Counter[str] = field(default_factory=Counter)  # faults by kind, also what was refused
+    done: Counter[str] = field(default_factory=Counter)  # that were carried out
     idle: Counter[str] = field(default_factory=Counter)  # that met nothing
     survived: Counter[str] = field(default_factory=Counter)  # that acted and did no harm
-    refused: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # for their moment, which is no problem
     outages: list[tuple[str, Outage]] = field(default_factory=list)  # by kind of fault
     standbys_lost: int = 0
     swaps: list[float] = field(default_factory=list)  # of drivers; each pause in milliseconds
     zombies: int = 0
-    zombies_alive: int = 0
+    zombies_alive: int = 0  # should be none: whoever is replaced is killed before
     power_cuts: int = 0
     finished: int = 0  # guests that came to their end, and told all that they had counted
     requests: int = 0

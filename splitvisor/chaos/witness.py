@@ -6,6 +6,7 @@ aimed at. A failover that nobody asked for is a false one.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from splitvisor.supervisor.outage import Outage
 from splitvisor.testing.events import Event
@@ -22,7 +23,6 @@ class Testimony:
 
     outages: list[tuple[str, Outage]] = field(default_factory=list)
     standbys_lost: int = 0
-    upgrades: int = 0
     swaps: list[float] = field(default_factory=list)  # of drivers; each pause in milliseconds
     begun: dict[str, Event] = field(default_factory=dict)
     false: list[str] = field(default_factory=list)  # failovers, one line each
@@ -32,6 +32,10 @@ class Testimony:
     def recoveries(self) -> int:
         """Outages that ended."""
         return sum(not outage.planned for _, outage in self.outages)
+
+    def endless(self, before: float = inf) -> list[str]:
+        """A line for each outage without an end that began `before` that moment."""
+        return [f"an outage without an end: {e}" for e in self.begun.values() if e.at < before]
 
 
 def hear(events: Iterable[Event], aimed: Mapping[Incarnation, str]) -> Testimony:
@@ -61,6 +65,5 @@ def hear(events: Iterable[Event], aimed: Mapping[Incarnation, str]) -> Testimony
                 said.begun.pop(event.service, None)
                 if event.outage is not None:
                     kind = "upgrade" if event.outage.planned else kinds.get(event.service, _UNNAMED)
-                    said.upgrades += event.outage.planned
                     said.outages.append((kind, event.outage))
     return said

@@ -89,8 +89,8 @@ class _Judge:
             return problem
         if found := _SECOND.fullmatch(line):
             number, requests = map(int, found.groups())
-            self._second += 1
-            problem = "" if number == self._second else f"second {number}, expected {self._second}"
+            next_one = self._second + 1
+            problem = "" if number == next_one else f"second {number}, expected {next_one}"
             problem = problem or (
                 "" if requests >= self._requests else "fewer requests than before"
             )

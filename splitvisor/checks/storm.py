@@ -28,7 +28,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class StormLog:
-    """All that was said. `result` holds the counters of the last lines, if the guest got there."""
+    """All that was said. `result` holds the counters of the result line, all or none.
+
+    None if the guest did not get there, or if what it said of them makes no sense.
+    """
 
     workload: Workload
     depth: int
@@ -52,19 +55,23 @@ class StormLog:
 
     @property
     def rates(self) -> list[float]:
-        """Requests per second, second by second."""
+        """Requests per second, second by second.
+
+        What goes back is left out; that it does is the console's checker's to say.
+        """
         before = (0, 0)
         rates = []
         for second, requests in self.seconds:
-            rates.append((requests - before[1]) / (second - before[0]))
-            before = (second, requests)
+            if second > before[0] and requests >= before[1]:
+                rates.append((requests - before[1]) / (second - before[0]))
+                before = (second, requests)
         return rates
 
     @property
     def throughput(self) -> float:
         """Requests per second over the whole load, without the final reading back; 0 if unknown."""
         time = self.result.get("time_us", 0)
-        return self.result["in_time"] * 1e6 / time if time else 0.0
+        return self.result.get("in_time", 0) * 1e6 / time if time else 0.0
 
 
 def parse(text: str) -> StormLog | None:
@@ -81,11 +88,17 @@ def parse(text: str) -> StormLog | None:
         depth=depth,
         hz=hz,
         verdict=verdict[1] if verdict else "",
-        result={k: int(v, 0) for k, v in (w.split("=") for w in result[1].split())}
-        if result
-        else {},
+        result=_counters(result[1]) if result else {},
         gaps=tuple(Gap(*map(int, found)) for found in _GAP.findall(text)),
         seconds=tuple((int(second), int(count)) for second, count in _SECOND.findall(text)),
         flushed=tuple(map(int, _FLUSHED.findall(text))),
         failed=frozenset(map(int, _FAILED.findall(text))),
     )
+
+
+def _counters(words: str) -> dict[str, int]:
+    """All of them; none if one makes no sense."""
+    try:
+        return {key: int(value, 0) for key, value in (word.split("=") for word in words.split())}
+    except ValueError:
+        return {}

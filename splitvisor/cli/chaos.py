@@ -6,15 +6,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from drivers.options import nearest
 from splitvisor.chaos import report
-from splitvisor.chaos.campaign import Campaign
-from splitvisor.chaos.plan import Disk, Plan
+from splitvisor.chaos.campaign import ROUND, Campaign
+from splitvisor.chaos.plan import SEEDS, Disk, Plan
 from splitvisor.chaos.schedule import KINDS, OF_STANDBYS
 from splitvisor.chaos.tally import Tally
 from splitvisor.chaos.witness import Testimony
@@ -30,7 +30,7 @@ from splitvisor.units import format_size, parse_duration, parse_size
 MOST = 16  # guests, and service OSes
 SMALLEST, LARGEST = 1 << 20, 1 << 30  # bytes of a disk; the guest keeps account of each block
 SHORTEST, SHORTEST_EVERY = 1.5, 0.01  # seconds
-LONGEST = 24 * 3600
+LONGEST, LONGEST_EVERY = "24h", f"{ROUND:g}s"
 PLAIN_EVERY = 10.0  # seconds from one line to the next where there is no terminal
 
 _KINDS = "\n".join(f"  {kind:<14}{what}" for kind, what in KINDS.items())
@@ -58,7 +58,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.option(
     "--seed",
-    type=WholeNumber(0, 2**31),
+    type=WholeNumber(0, SEEDS - 1),
     default=1,
     show_default=True,
     metavar="S",
@@ -80,7 +80,8 @@ Examples:
 @click.option(
     "--every",
     metavar="TIME",
-    help="One fault in each such time.  [default: the next as soon as a standby is ready]",
+    help=f"One fault in each such time, {LONGEST_EVERY} at most; a round that is shorter has one.  "
+    "[default: the next as soon as a standby is ready]",
 )
 @click.option("--guests", type=WholeNumber(1, MOST), default=1, show_default=True)
 @click.option(
@@ -170,7 +171,7 @@ def chaos(
         seed=seed,
         seconds=_seconds("--for", length, SHORTEST),
         kinds=_kinds(faults, not no_standby),
-        every=_seconds("--every", every, SHORTEST_EVERY) if every is not None else None,
+        every=None if every is None else _seconds("--every", every, SHORTEST_EVERY, LONGEST_EVERY),
         guests=guests,
         depth=depth,
         size=_size(size),
@@ -191,7 +192,7 @@ def chaos(
     if svg is not None:
         _try(svg)
     with _folder(keep) as folder:
-        tally = Campaign(plan, folder, _Progress(plan)).run()
+        tally = Campaign(plan, folder, _Progress(plan), keep is not None).run()
         if tally.problems and keep is None:
             tally.problems.append(f"images and logs are kept in {_rescue(folder)}")
     if svg is not None:
@@ -231,7 +232,8 @@ class _Progress:
             return
         line = report.progress_line(self._plan, tally, now, seconds)
         end = "\x1b[K\r" if self._live else "\n"
-        print(line, end=end, file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):  # nobody reads it
+            print(line, end=end, file=sys.stderr, flush=True)
         self._due = seconds + (0 if self._live else PLAIN_EVERY)
 
 
@@ -253,10 +255,10 @@ def _rescue(folder: Path) -> Path:
     return Path(shutil.move(last, tempfile.mkdtemp(prefix="splitvisor-chaos-failed-")))
 
 
-def _seconds(option: str, text: str, least: float) -> float:
+def _seconds(option: str, text: str, least: float, most: str = LONGEST) -> float:
     seconds = parse_duration(text) / 1e9
-    if not least <= seconds <= LONGEST:
-        raise UserError(f"{option} {text}: give {least:g}s to {LONGEST // 3600}h")
+    if not least <= seconds <= parse_duration(most) / 1e9:
+        raise UserError(f"{option} {text}: give {least:g}s to {most}")
     return seconds
 
 

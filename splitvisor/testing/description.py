@@ -5,9 +5,11 @@ paths start there as well.
 """
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from drivers.spec import parse
 from splitvisor.machine import DEFAULT_SERVICE, CpuChoice, ServiceSettings
@@ -51,6 +53,23 @@ def text(name: str, guests: Iterable[Guest], services: Mapping[str, ServiceSetti
         lines += ["", f"[guests.{_value(guest.name)}]"]
         lines += [f"{key} = {value}" for key, value in _guest(guest)]
     return "\n".join([*lines, ""])
+
+
+def tables(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a machine file has of the machine and of its guests.
+
+    Taken as it is: `splitvisor up` complains, and may know drivers that are lent to it alone.
+    """
+    try:
+        document = tomllib.loads(file.read_text())
+    except (OSError, ValueError):
+        document = {}
+    machine, guests = (document.get(key) for key in ("machine", "guests"))
+    return _table(machine), _table(guests)
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _guest(guest: Guest) -> Iterable[tuple[str, str]]:

@@ -41,7 +41,7 @@ class Verdict:
     @property
     def io_errors(self) -> int:
         """Requests that failed, as far as the guest storm counts them."""
-        return self.storm.result.get("errors", 0) if self.storm else 0
+        return self.storm.result.get("errors", len(self.storm.failed)) if self.storm else 0
 
     def __repr__(self) -> str:
         said = self.output.rstrip().rsplit("\n", 1)[-1]
@@ -52,12 +52,18 @@ class Guest:
     """A guest of a machine that runs."""
 
     def __init__(
-        self, name: str, console: Path, wait: Waiting, status: Callable[[], core.GuestStatus]
+        self,
+        name: str,
+        console: Path,
+        wait: Waiting,
+        status: Callable[[], core.GuestStatus],
+        restarts: bool = False,
     ) -> None:
         self.name = name
         self.console = console  # the file
         self._wait = wait
         self.status = status
+        self._restarts = restarts
 
     def output(self) -> str:
         """What it has said so far."""
@@ -77,7 +83,7 @@ class Guest:
 
         def look() -> core.GuestStatus | None:
             status = self.status()
-            return status if status.state == core.GUEST_ENDED else None
+            return status if has_ended(status, self._restarts) else None
 
         return self._verdict(self._wait(f"the end of guest {self.name}", look, seconds))
 
@@ -89,3 +95,9 @@ class Guest:
     def _verdict(self, status: core.GuestStatus) -> Verdict:
         reason = core.EndReason.Name(status.end_reason).removeprefix("END_").lower()
         return Verdict(self.name, reason.replace("_", "-"), status.exit_status, self.output())
+
+
+def has_ended(status: core.GuestStatus, restarts: bool) -> bool:
+    """Whether a guest has for good, and not only until it `restarts` after a reset."""
+    again = restarts and status.end_reason == core.END_RESET
+    return status.state == core.GUEST_ENDED and not again

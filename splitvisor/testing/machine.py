@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,14 +23,15 @@ from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
 from splitvisor.cli.fault_parsing import parse_fault
+from splitvisor.machine import OnReset
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.outage import Outage
 from splitvisor.supervisor.run_directory import OPERATOR_SOCKET
 from splitvisor.testing import events
-from splitvisor.testing.description import console_log
+from splitvisor.testing.description import console_log, tables
 from splitvisor.testing.events import Event, Story
 from splitvisor.testing.failure import MachineFailure
-from splitvisor.testing.guest import Guest
+from splitvisor.testing.guest import Guest, has_ended
 from splitvisor.testing.signals import deferred
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class Machine:
     """One machine; `folder` has its file and the consoles of its guests."""
 
     def __init__(self, file: Path, run_root: Path, environment: Mapping[str, str]) -> None:
-        self.name = file.stem
+        machine, self._guests = tables(file)
+        self.name = str(machine.get("name", file.stem))
         self.folder = file.parent
         self.story = Story()
         self._followed = False
@@ -94,17 +96,19 @@ class Machine:
 
     def service(self, name: str = "") -> operator.ServiceStatus:
         """The state of a service OS, the first if there is no name."""
-        services = self.status().services
-        return next(one for one in services if name in ("", one.name))
+        services = {one.name: one for one in self.status().services}
+        return services[self._known("service OS", name, services)]
 
     def guest(self, name: str = "") -> Guest:
         """A guest, the first if there is no name."""
-        name = name or self.status().guests[0].name
+        name = self._known("guest", name, self._guests)
 
         def status() -> core.GuestStatus:
-            return next(one for one in self.status().guests if one.name == name)
+            absent = core.GuestStatus(name=name)  # for the moment, as it is started anew
+            return next((one for one in self.status().guests if one.name == name), absent)
 
-        return Guest(name, self.folder / console_log(name), self.wait_until, status)
+        console = self.folder / console_log(name)
+        return Guest(name, console, self.wait_until, status, self._restarts(name))
 
     def device(self, name: str) -> core.DeviceStatus:
         """The state of GUEST/DEVICE, or of DEVICE of the first guest that has it."""
@@ -252,7 +256,7 @@ class Machine:
         self._process.send_signal(signal.SIGSTOP)  # it would start others in their place
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) not in (os.getpid(), self.pid):
-                _kill_if(int(entry.name), os.fsencode(self._run))
+                _kill_if(int(entry.name), os.fsencode(self._run) + b"/")
         self._process.kill()
         self._gone()
         shutil.rmtree(self._run, ignore_errors=True)
@@ -268,6 +272,14 @@ class Machine:
         self._gone()
         return self._process.returncode
 
+    def _known(self, what: str, name: str, names: Iterable[str]) -> str:
+        """The name, the first if there is none; MachineFailure if it is not among them."""
+        known = list(names)
+        if not known or (name and name not in known):
+            problem = f"no {what} {name!r}{nearest(name, known)}" if known else f"no {what}"
+            raise MachineFailure(f"machine {self.name} has {problem}")
+        return name or known[0]
+
     def _check_used(self, owner: str, name: str) -> None:
         """MachineFailure if a device, of any guest if there is no owner, has nobody to use it."""
         having = [
@@ -275,22 +287,29 @@ class Machine:
             for guest in self.status().guests
             if owner in ("", guest.name) and name in [device.name for device in guest.devices]
         ]
-        if having and all(guest.state == core.GUEST_ENDED for guest in having):
+        if having and all(map(self._has_ended, having)):
             raise MachineFailure(f"{self._end_of(having[0])}; its {name} is not used")
 
     def _ended_guests(self) -> list[str]:
         """How each guest ended that has; none if the machine does not answer."""
         with suppress(MachineFailure):
-            guests = self.status().guests
-            return [self._end_of(guest) for guest in guests if guest.state == core.GUEST_ENDED]
+            return [self._end_of(guest) for guest in self.status().guests if self._has_ended(guest)]
         return []
+
+    def _has_ended(self, status: core.GuestStatus) -> bool:
+        return has_ended(status, self._restarts(status.name))
+
+    def _restarts(self, guest: str) -> bool:
+        """Whether it is started anew after a reset."""
+        chosen = self._guests[guest].get("on_reset", OnReset.RESTART)
+        return bool(chosen == OnReset.RESTART)
 
     def _end_of(self, status: core.GuestStatus) -> str:
         console = self.folder / console_log(status.name)
         return Guest(status.name, console, self.wait_until, lambda: status).end()
 
     def _full(self, device: str) -> str:
-        return device if "/" in device else f"{self.status().guests[0].name}/{device}"
+        return device if "/" in device else f"{self.guest().name}/{device}"
 
     def _gone(self) -> None:
         self._process.wait()

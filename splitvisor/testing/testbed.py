@@ -89,7 +89,7 @@ class Testbed:
         return self.up(file)
 
     def up(self, file: Path) -> Machine:
-        """The machine of a file, which is named like it; comes back when it runs."""
+        """The machine of a file; comes back when it runs."""
         with deferred():
             machine = Machine(file, self._root, self._environment())
             self.machines.append(machine)

@@ -134,3 +134,10 @@ def test_a_log_of_what_was_not_flushed_that_makes_no_sense_is_a_problem(
     cut.console.write_text("".join(said(workload, 6)[:-2]))
     (problem,) = judge(cut)[1]
     assert "no record 0 at byte 0" in problem
+
+
+@pytest.mark.parametrize("lost", ["=8000", "submitted=8000 "])
+def test_a_result_line_that_is_not_whole_is_a_problem(remains, workload, said, lost):
+    bad = remains()
+    bad.console.write_text("".join(said(workload, 6)).replace(lost, ""))
+    assert judge(bad)[1] == ["web: the guest's result line is not whole"]

@@ -1,12 +1,34 @@
 """The command that does a campaign again."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
-from splitvisor.chaos.plan import Disk, Plan
+from splitvisor.chaos.plan import SEEDS, Disk, Plan
 from splitvisor.cli import chaos
 from splitvisor.machine import CpuChoice
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """The plan that a command line comes to."""
+
+    def meant(command):
+        plans = []
+
+        def campaign(plan, *_):
+            plans.append(plan)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(chaos, "Campaign", campaign)
+        words = shlex.split(command)
+        assert words[:2] == ["splitvisor", "chaos"]
+        with pytest.raises(KeyboardInterrupt):
+            chaos.chaos.callback(**chaos.chaos.make_context("chaos", words[2:]).params)
+        return plans[0]
+
+    return meant
 
 
 @pytest.mark.parametrize(
@@ -29,19 +51,17 @@ from splitvisor.machine import CpuChoice
     ],
     ids=["usual", "unusual"],
 )
-def test_it_means_the_same(plan, monkeypatch):
-    planned = []
+def test_it_means_the_same(plan, planned):
+    assert planned(plan.command(plan.seed, plan.seconds)) == plan
 
-    def campaign(plan, *_):
-        planned.append(plan)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(chaos, "Campaign", campaign)
-    words = shlex.split(plan.command(plan.seed, plan.seconds))
-    assert words[:2] == ["splitvisor", "chaos"]
-    with pytest.raises(KeyboardInterrupt):
-        chaos.chaos.callback(**chaos.chaos.make_context("chaos", words[2:]).params)
-    assert planned == [plan]
+def test_any_round_of_any_campaign_can_be_had_alone(planned):
+    """The last seed of all, and faults that are further apart than such a round is long."""
+    plan = Plan(seed=SEEDS - 1, seconds=600, kinds=("kill",), every=60.0)
+    seeds = [plan.round_seed(number) for number in range(3)]
+    assert seeds == [SEEDS - 1, 0, 1]
+    for seed in seeds:
+        assert planned(plan.command(seed, 1.5)) == replace(plan, seed=seed, seconds=1.5)
 
 
 def test_guests_are_divided_among_service_oses():

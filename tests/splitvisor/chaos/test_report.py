@@ -81,6 +81,20 @@ def test_a_goal_that_was_missed_is_a_failure_unless_interrupted(tally):
     assert report.verdict(plan, tally) == ["PASS"]
 
 
+def test_faults_that_never_take_place_are_a_failure_unless_interrupted(tally):
+    tally.drawn = Counter(kill=101, hang=4, swap=5)
+    tally.done += Counter(hang=1)
+    assert report.verdict(PLAN, tally) == ["FAIL", "none of 5 faults of the kind swap took place"]
+    tally.drawn = Counter(hang=5)
+    tally.done, tally.idle = Counter(hang=3), Counter(hang=3)  # the others were refused
+    assert report.verdict(PLAN, tally) == ["FAIL", "none of 5 faults took place"]
+    assert not report.plain(PLAN, tally)["pass"]
+    tally.done["hang"] = 4
+    assert report.verdict(PLAN, tally) == ["PASS"]
+    tally.done["hang"], tally.interrupted = 3, KeyboardInterrupt()
+    assert report.verdict(PLAN, tally) == ["PASS"]
+
+
 def test_for_programs(tally):
     told = json.loads(json.dumps(report.plain(PLAN, tally)))
     assert (told["pass"], told["recoveries"], told["upgrades"]) == (True, 100, 1)
@@ -153,3 +167,19 @@ def test_what_guests_said_is_added_up(said, workload):
     tally.hear([cut_off])
     assert tally.requests == 23000
     assert tally.flushes == 9
+
+
+@pytest.mark.parametrize("wrong", ["doubled", "counted back", "cut"])
+def test_what_a_wrong_console_says_is_added_up_as_well(said, workload, wrong):
+    lines = said(workload, 6)
+    if wrong == "doubled":
+        lines.insert(-2, "storm: at 2 5000\n")
+    elif wrong == "counted back":
+        lines.insert(-2, "storm: at 3 50\n")
+    else:
+        lines[-2] = lines[-2].replace("=2000000", "")
+    tally = Tally()
+    tally.hear([parse("".join(lines))])
+    assert tally.rates == [2000, 3000]
+    assert tally.finished == (wrong != "cut")
+    assert list(report.lines(PLAN, tally))

@@ -40,12 +40,15 @@ def test_an_outage_without_an_end_is_seen():
     said = hear(story(*DEATH, ("detected", 2)), AIMED)
     assert list(said.begun) == ["a"]
     assert said.recoveries == 1
+    assert said.endless() == ["an outage without an end: detected a epoch 2"]
+    begun = said.begun["a"].at
+    assert (said.endless(begun), len(said.endless(begun + 1))) == ([], 1)
 
 
 def test_upgrades_are_no_recoveries():
     events = [Event("recovered", 0.0, "a", epoch=2, outage=PAUSE)]
     said = hear(events, {})
-    assert (said.outages, said.recoveries, said.upgrades) == ([("upgrade", PAUSE)], 0, 1)
+    assert (said.outages, said.recoveries) == ([("upgrade", PAUSE)], 0)
 
 
 def test_swaps_are_no_outages():

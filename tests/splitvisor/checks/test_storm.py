@@ -37,3 +37,26 @@ def test_of_several_runs_the_last_counts(workload, said):
     log = parse("".join([*said(workload, 6), *said(workload, 1)[:1]]))
     assert log is not None
     assert (log.verdict, log.flushed) == ("", ())
+
+
+def test_seconds_that_come_twice_or_late_and_counts_that_go_back_make_no_rates(workload, said):
+    start = said(workload, 0)[0]
+    lines = ["at 1 2000", "at 2 5000", "at 2 5000", "at 1 2000", "at 3 10", "at 4 9000"]
+    log = parse(start + "".join(f"storm: {line}\n" for line in lines))
+    assert log is not None
+    assert log.rates == [2000, 3000, 2000]
+
+
+@pytest.mark.parametrize("lost", [" in_ti", "=", "0x"])
+def test_a_result_line_with_bytes_missing_counts_nothing(workload, said, lost):
+    lines = said(workload, 6)
+    lines[-2] = lines[-2].replace(lost, "", 1)
+    log = parse("".join(lines))
+    assert log is not None
+    assert (log.result, log.throughput, log.passed) == ({}, 0, True)
+
+
+def test_a_result_line_without_a_counter_has_the_others(workload, said):
+    log = parse("".join(said(workload, 6)).replace("in_time=8000 ", ""))
+    assert log is not None
+    assert (log.result["submitted"], log.throughput) == (8000, 0)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from splitvisor import machine_file
 from splitvisor.machine import CpuChoice, Model, ServiceSettings
-from splitvisor.testing.description import Guest, text
+from splitvisor.testing.description import Guest, tables, text
 
 
 def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
@@ -38,3 +40,19 @@ def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
     assert specs["com1"] == f"log:path={tmp_path}/web.com1.log"
     assert [device.model for device in other.devices] == [Model.CONSOLE, Model.ENTROPY]
     assert {device.service for device in other.devices} == {"a"}
+
+
+def test_a_machine_file_is_read_without_its_drivers(tmp_path):
+    path = tmp_path / "m.toml"
+    path.write_text(text("lab", [Guest("web", Path("x"), disks=["lent:size=1M"])], {}))
+    machine, guests = tables(path)
+    assert (machine, list(guests)) == ({"name": "lab"}, ["web"])
+    assert guests["web"]["disks"] == [{"driver": "lent", "service": "service", "size": "1M"}]
+
+
+@pytest.mark.parametrize("words", ["[machine", "machine = 3", "\udcff", None])
+def test_what_is_wrong_with_a_machine_file_is_for_others_to_tell(tmp_path, words):
+    path = tmp_path / "m.toml"
+    if words is not None:
+        path.write_text(words, errors="surrogateescape")
+    assert tables(path) == ({}, {})
