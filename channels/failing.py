@@ -42,7 +42,8 @@ class Failing:
             elif message.HasField("reset"):
                 self._reset(answer.completions)
             elif message.HasField("begin"):
-                answer.attached.CopyFrom(self._description)
+                self._description = self._device.description() or self._description
+                answer.attached.CopyFrom(self._description)  # as of now: nobody else serves it
                 if requests:
                     yield answer
                     answer = io_pb2.ServiceMessage()

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import grpc
 
 from microhypervisor.devices.served import ServedDevice
-from microhypervisor.errors import Refusal
+from microhypervisor.errors import EnvironmentFault, Refusal
 from microhypervisor.events import EventLog
 from microhypervisor.limits import ATTACH_TIMEOUT_S, MAX_MESSAGE
 from protos import core_pb2, io_pb2, io_pb2_grpc
 from sessions.channel import ChannelClosed
+
+MAX_TEXT = 1000  # characters of what a service OS says of a refusal
 
 _OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
@@ -40,7 +42,7 @@ class GrpcChannel:
         except grpc.RpcError as error:
             call = error if isinstance(error, grpc.Call) else None
             gone = call is None or call.code() is grpc.StatusCode.UNAVAILABLE
-            text = call.details() if call else None
+            text = _one_line(call.details() if call else None)
             refusal = Refusal.NOT_CONNECTED if gone else Refusal.WRONG_STATE
             raise ChannelClosed(text or "the service OS hung up", refusal) from None
         except ValueError:  # what grpcio says when close() won the race
@@ -49,7 +51,11 @@ class GrpcChannel:
 
     def grant(self, grant: io_pb2.Grant, fd: int) -> None:
         """See Channel."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        try:
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:  # of this host's making: the service OS may be well
+            raise EnvironmentFault(f"cannot hand over the grant window: {error}") from None
+        with peer:
             peer.settimeout(ATTACH_TIMEOUT_S)
             try:
                 peer.connect(self._grant_address)
@@ -61,3 +67,9 @@ class GrpcChannel:
     def close(self) -> None:
         """See Channel."""
         self._channel.close()
+
+
+def _one_line(text: str | None) -> str:
+    """What a stranger says, as it may be shown to an operator."""
+    shown = "".join(c if c.isprintable() else " " for c in (text or "")[:MAX_TEXT])
+    return shown.strip()

@@ -8,6 +8,7 @@ from microhypervisor.memory.ram import Region, RegionKind, lay_out
 from microhypervisor.sched.policy import Parameters
 from protos import core_pb2
 
+MAX_DEVICE_NAME = 100  # it becomes part of other names, as the guest's does
 MAX_SLICE_NS = 10_000_000_000  # far beyond it, threads cannot be told how long to wait
 
 _KINDS = {
@@ -55,8 +56,9 @@ def cpu_of(config: core_pb2.GuestConfig) -> BackEnd:
 def check(config: core_pb2.GuestConfig) -> None:
     """PeerFault for what no guest can have."""
     name = config.name
-    if not 0 < len(name) <= MAX_NAME or not name.isascii() or not name.isprintable():
-        raise PeerFault(f"guest name {name!r} is not 1 to {MAX_NAME} printable characters")
+    _check_name("guest", name, MAX_NAME)
+    for device in config.devices:
+        _check_name(f"guest {name}: device", device.name, MAX_DEVICE_NAME)
     if len({device.name for device in config.devices}) != len(config.devices):
         raise PeerFault(f"guest {name}: two devices have the same name")
     if any(power.action not in core_pb2.PowerAction.values() for power in config.power_ports):
@@ -65,3 +67,9 @@ def check(config: core_pb2.GuestConfig) -> None:
         raise PeerFault(f"guest {name}: {config.vcpus} vCPUs; give it 1 to {MAX_VCPUS}")
     if len(config.devices) > MAX_DEVICES:
         raise PeerFault(f"guest {name}: more than {MAX_DEVICES} devices")
+
+
+def _check_name(whose: str, name: str, most: int) -> None:
+    plain = name.isascii() and name.isprintable() and "/" not in name  # as in guest/device
+    if not 0 < len(name) <= most or not plain:
+        raise PeerFault(f"{whose} name {name!r} is not 1 to {most} printable characters without /")

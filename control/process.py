@@ -8,6 +8,7 @@ import argparse
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import stat
@@ -112,6 +113,8 @@ def main() -> int:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_DUMPABLE, 0)
     libc.prctl(_PR_SET_TIMERSLACK, 1)  # nanoseconds, instead of 50 us by which slices end late
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a device takes some seven of them
     set_slice(SHORT_NS)
     if others := os.sched_getaffinity(0).difference(arguments.pcpus):
         os.sched_setaffinity(0, others)  # vCPUs' threads go where their pCPUs are

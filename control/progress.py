@@ -24,6 +24,7 @@ from sessions.telling import about
 PERIOD_NS = 10_000_000  # between looks
 GAP_NS = 2 * PERIOD_NS  # what counts at most of the time between two
 OVERTAKEN = 10  # times the patience: for a request while others of its device are answered
+MOST_MS = 0xFFFFFFFF  # that DeviceStatus.stalled_ms can hold
 BEGIN_PATIENCE_MS = 100  # from Begin to Attached, unless the driver needs more
 
 
@@ -75,10 +76,12 @@ class Progress:
         stalls: dict[tuple[Session, Phase], tuple[Stall, Stall]] = {}
         for a in self._directory.attachments:
             stalled_ms, news = 0, None
-            if a.active and not a.failing:
-                key = a.active, a.active.phase
+            active = a.active  # which may be another one, or none, in a moment
+            if active and not a.failing:
+                key = active, active.phase
                 both = stalls[key] = self._stalls.get(key) or (Stall(), Stall())
                 stalled_ms, news = self._stalled(a.device, *key, *both, passed_ns)
+            stalled_ms = min(stalled_ms, MOST_MS)
             if a.device.status.stalled_ms != stalled_ms:
                 a.device.status.stalled_ms = stalled_ms
             if news is not None:  # who hears of it asks for the status

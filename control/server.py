@@ -38,7 +38,9 @@ Context = grpc.ServicerContext
 Status = core_pb2.GuestStatus
 
 MAX_WATCHERS = 8  # each holds a thread
-THREADS = 16  # calls and watches at once
+# Calls and watches at once; a thread is made when none is idle. A call may hold one for as long as
+# a service OS or a loader takes, and what ends that is another call, for which one must be left.
+THREADS = 256
 MIN_ACCOUNTING_MS = 10  # between the accounts that a watcher asks for; each is a copy of them all
 # What a recovery goes through is told a moment later: each message costs processor time that guests
 # wait for just then. The event itself has the time at which it happened.
@@ -89,7 +91,10 @@ def _changing(call: "Callable[[Control, Q], R]") -> "Callable[[Control, Q, Conte
 
 
 class Control(core_pb2_grpc.CoreServicer):
-    """Calls that change guests run one at a time, and wait for no call about service OSes."""
+    """Calls that change guests run one at a time.
+
+    Of them only CreateGuest waits for calls about service OSes: of those that its devices name.
+    """
 
     def __init__(self, core: Core, directory: ServiceDirectory) -> None:
         self.core = core
@@ -145,7 +150,11 @@ class Control(core_pb2_grpc.CoreServicer):
         check(request)
         cpu, regions = cpu_of(request), regions_of(request)
         registers, parameters = registers_of(request.registers), parameters_of(request.schedule)
-        return self._status(self.core.create(request, cpu, regions, registers, parameters))
+        try:
+            guest = self.core.create(request, cpu, regions, registers, parameters)
+        except OSError as error:  # no descriptors are left, say
+            raise EnvironmentFault(f"guest {request.name}: the host refuses: {error}") from None
+        return self._status(guest)
 
     def LoadGuest(
         self, request_iterator: Iterator[core_pb2.MemoryChunk], context: Context

@@ -1,9 +1,10 @@
 """A device of a service OS and the sessions that it has there."""
 
+import time
 from dataclasses import dataclass
 
 from microhypervisor.devices.served import ServedDevice
-from microhypervisor.errors import PeerFault
+from microhypervisor.errors import PeerFault, Refusal
 from sessions.dialogue import Phase
 from sessions.session import Session
 
@@ -15,7 +16,8 @@ class Attachment:
     """A device and its sessions; `failing` is why the core itself serves it.
 
     `tried` is one with the incarnation that serves, while that opens the device anew: one that it
-    does not serve yet, or does with another driver.
+    does not serve yet, or does with another driver. `gone`: the device is no more, so no session
+    with it begins any more.
     """
 
     device: ServedDevice
@@ -23,6 +25,7 @@ class Attachment:
     standby: Session | None = None
     tried: Session | None = None
     failing: str = ""
+    gone: bool = False
 
     @property
     def name(self) -> str:
@@ -62,11 +65,26 @@ class Attachment:
             standby.close()
             self.standby = None
 
-    def forget(self) -> None:
-        """Close everything."""
-        self.give_up()
-        close(self.active)
-        close(self.standby)
+    def forget(self) -> list[Session]:
+        """The device is gone; the sessions that are to be closed for that."""
+        active = self.active
+        behind = active and active.behind  # it may still say something
+        mine = [self.tried, active, behind, self.standby]
+        self.gone, self.tried = True, None
+        return [session for session in mine if session]
+
+
+def drain(serving: list[Attachment], patience_ms: int, deadline: float) -> None:
+    """Wait until all that these have in flight is answered, with nothing new; PeerFault if late."""
+    for a in serving:
+        a.device.hold(True)
+    for a in serving:
+        timeout_s = deadline - time.monotonic()
+        if not a.device.wait_answered(a.unserved, timeout_s):
+            for held in serving:
+                held.device.hold(False)
+            text = f"device {a.name} still has requests in flight after {patience_ms} ms"
+            raise PeerFault(text, Refusal.TOO_LATE)
 
 
 def close(session: Session | None) -> None:

@@ -29,7 +29,10 @@ class Channel(Protocol):
         """Send what `outgoing` yields, yield what comes back; ends with ChannelClosed."""
 
     def grant(self, grant: io_pb2.Grant, fd: int) -> None:
-        """Hand the grant window over, before Attach; ChannelClosed if nobody takes it."""
+        """Hand the grant window over, before Attach; ChannelClosed if nobody takes it.
+
+        EnvironmentFault if this host cannot.
+        """
 
     def close(self) -> None:
         """End the exchange. Any thread, any number of times."""

@@ -101,8 +101,8 @@ class Dialogue:
         """What is to be said now; None: nothing until `begin` is called, then until it rings."""
         return next(self._saying, None)
 
-    def heard(self, message: io_pb2.ServiceMessage) -> None:
-        """Deal with what came back; PeerFault if that ends the stream."""
+    def heard(self, message: io_pb2.ServiceMessage) -> bool:
+        """Deal with what came back; whether that led on. PeerFault if it ends the stream."""
         if message.HasField("completions"):
             if self.phase is not Phase.ATTACHED:
                 raise PeerFault("the service OS completed requests before it attached")
@@ -112,14 +112,18 @@ class Dialogue:
                 self._happened(core_pb2.EVENT_DEVICE_RESUMED, 0)
             if self._owed:
                 self.device.ring()
-        elif message.HasField("opened"):
+            return done > 0
+        if message.HasField("opened"):
             self._opened(message.opened)
-        elif message.HasField("attached"):
+            return True
+        if message.HasField("attached"):
             self._attached(message.attached)
-        elif message.HasField("config_change"):
+            return True
+        if message.HasField("config_change"):
             if self.phase is not Phase.ATTACHED:
                 raise PeerFault("the service OS changed a configuration before it attached")
             self.device.change_config(message.config_change.config_space)
+        return False
 
     def _opened(self, opened: io_pb2.Opened) -> None:
         self.patience_ms = opened.patience_ms

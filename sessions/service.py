@@ -2,22 +2,25 @@
 
 Changes are made one at a time, under `changing`, which may be held for as long as an incarnation
 takes to answer. Whoever announces the next incarnation does not wait for one that is gone: what is
-being done with that is ended first, so that whoever waits for its answers has none at once.
+being done with that is ended first, so that whoever waits for its answers has none at once. In the
+same way a device is removed at any time: a session is put where `remove` finds it, or is told there
+that the device is gone, under a lock that is held for no answer.
 """
 
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from microhypervisor.devices.served import ServedDevice
 from microhypervisor.errors import PeerFault, Refusal
 from microhypervisor.events import EventLog
 from protos import core_pb2
-from sessions.attachment import Attachment, Problems, close
+from sessions.attachment import Attachment, Problems, close, drain
 from sessions.dialogue import Kind
 from sessions.session import Session
 from sessions.telling import about
-from sessions.turns import check_whole, in_turn
+from sessions.turns import at_once, in_turn
 
 CLOSING_S = 1.0  # for the drivers of a released incarnation, at least
 FAILING_EPOCH = 0  # of the core itself; a service OS's is greater
@@ -43,7 +46,7 @@ class Service:
         self._standby: core_pb2.ServiceEndpoint | None = None
         self._announced: core_pb2.ServiceEndpoint | None = None  # the last to stand by
         self._attachments: dict[ServedDevice, Attachment] = {}
-        self._lock = threading.Lock()  # of the attachments and epochs; held for no answer
+        self._lock = threading.RLock()  # of the attachments and epochs; held for no answer
 
     @property
     def attachments(self) -> list[Attachment]:
@@ -72,7 +75,8 @@ class Service:
                 made = [self._stand_by(a, endpoint) for a in wanted]
             for session in made:
                 session.start()
-            opened = [(session.device, session.wait_opened()) for session in made]
+            all_opened = [(session.device, session.wait_opened()) for session in made]
+            opened = [(device, problem) for device, problem in all_opened if self.find(device)]
             count = sum(not problem for _, problem in opened)
             self._tell(core_pb2.EVENT_SERVICE_PREPARED, endpoint.epoch, count)
             return opened
@@ -94,16 +98,10 @@ class Service:
             wanted = [a for a in self.attachments if a.name not in endpoint.withheld]
             for a in self.attachments:
                 a.leave(epoch, a in wanted)
+            promote = partial(self._promote, endpoint=endpoint)
             if endpoint.one_by_one:
-                return in_turn(wanted, lambda a: self._promote(a, endpoint))
-            # Those first whose guests wait; what has to be opened would hold the others up.
-            warm_first = sorted(wanted, key=lambda a: (a.standby is None, not a.device.owes()))
-            begun = [(a, a.standing_by, self._promote(a, endpoint)) for a in warm_first]
-            results = [
-                (a.device, self._outcome(a, session, warm, endpoint)) for a, warm, session in begun
-            ]
-            check_whole(results)
-            return results, ""
+                return in_turn(wanted, promote)
+            return at_once(wanted, promote, partial(self._afresh, endpoint=endpoint)), ""
 
     def add(self, device: ServedDevice) -> None:
         """Attach a new device; PeerFault if its service OS is not there or will not serve it."""
@@ -112,17 +110,22 @@ class Service:
             a = Attachment(device)
             with self._lock:
                 self._attachments[device] = a
-            problem = self._promote(a, endpoint).wait_attached()
-            if problem:
-                self._forget(device)
-                raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
-            if self._standby:
-                self._stand_by(a, self._standby).start(awaited=False)
+            try:
+                if problem := self._promote(a, endpoint).wait_attached():
+                    raise PeerFault(f"device {device.config.name}: {problem}", problem.refusal)
+                if self._standby:
+                    self._stand_by(a, self._standby).start(awaited=False)
+            except BaseException:
+                self.remove(device)
+                raise
 
     def remove(self, device: ServedDevice) -> None:
-        """The device is no more."""
-        with self.changing:
-            self._forget(device)
+        """The device is no more. Waits for no answer: who waits for one about it has none."""
+        with self._lock:
+            a = self._attachments.pop(device, None)
+            sessions = a.forget() if a else []
+        for session in sessions:
+            session.close()
 
     def release(self, patience_ms: int) -> None:
         """Take every device from the incarnation that serves, or none and PeerFault if too late."""
@@ -130,7 +133,7 @@ class Service:
         with self.changing:
             endpoint = self._connected()
             serving = [a for a in self.attachments if a.serving]
-            self._drain(serving, patience_ms, deadline)
+            drain(serving, patience_ms, deadline)
             for a in self.attachments:
                 a.give_up()
             epoch, self._active = endpoint.epoch, None
@@ -213,29 +216,36 @@ class Service:
                 if session and FAILING_EPOCH < session.epoch < (below or session.epoch + 1):
                     session.abort()
 
-    def _forget(self, device: ServedDevice) -> None:
-        with self._lock:
-            a = self._attachments.pop(device, None)
-        if a:
-            a.forget()
-
     def _stand_by(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
-        a.standby = self._make(a.device, endpoint, "")
-        return a.standby
+        with self._lock:
+            session = a.standby = self._make(a.device, endpoint, "")
+            if a.gone:
+                session.abort()
+            return session
+
+    def _put(self, a: Attachment, session: Session, failing: str = "") -> bool:
+        """Have it be the one that serves; False, and it is over, if the device is gone."""
+        with self._lock:
+            a.active, a.failing = session, failing
+            if a.gone:
+                session.abort()
+            return not a.gone
 
     def _promote(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
         """The session that was opened before, or a new one; begun in any case."""
         ready = a.standby
         if ready and ready.epoch == endpoint.epoch:
-            a.active, a.standby = ready, None
+            with self._lock:
+                a.active, a.standby = ready, None
             if ready.begin(endpoint.one_by_one):
                 return ready
             ready.close()
         return self._afresh(a, endpoint)
 
     def _afresh(self, a: Attachment, endpoint: core_pb2.ServiceEndpoint) -> Session:
-        session = a.active = self._make(a.device, endpoint, "")
-        session.begin(endpoint.one_by_one)
+        session = self._make(a.device, endpoint, "")
+        if self._put(a, session):
+            session.begin(endpoint.one_by_one)
         session.start()
         return session
 
@@ -247,7 +257,7 @@ class Service:
         There is need if it is not served, or is to be by another driver.
         """
         with self._lock:
-            if (a.serving and not spec) or a.tried or self._newest != endpoint.epoch:
+            if (a.serving and not spec) or a.tried or a.gone or self._newest != endpoint.epoch:
                 return None
             a.tried = self._make(a.device, endpoint, spec)
             return a.tried
@@ -275,10 +285,12 @@ class Service:
 
     def _begin(self, a: Attachment, session: Session) -> PeerFault | None:
         before, failing = a.active, a.failing
-        with self._lock:
-            a.active, a.failing = session, ""
-        if before and before is not session:  # a swap may have begun it already
-            before.leave()
+        with self._lock:  # whoever comes in between finds one or the other
+            if before and before is not session:  # a swap may have begun it already
+                before.leave()
+            there = self._put(a, session)
+        if not there:
+            return PeerFault(f"device {a.name} is no more", Refusal.NOT_FOUND)
         session.begin()
         problem = session.wait_attached()
         if problem and failing:
@@ -332,24 +344,24 @@ class Service:
         Where no state goes from one to the other, `new` is told to begin without a wait for that:
         an incarnation begins with a device on one stream when it has closed it on the other.
         """
-        self._drain([a], round(patience_s * 1000), time.monotonic() + patience_s)
+        drain([a], round(patience_s * 1000), time.monotonic() + patience_s)
         if idle and a.device.in_use:
             a.device.hold(False)
             text = f"guest {a.device.guest} uses device {a.device.config.name}"
             raise PeerFault(text, Refusal.WRONG_STATE)
         old.end()
         if not a.device.state and old.wait_said(CLOSING_S):
-            with self._lock:
-                a.active = new
             new.behind = old
-            new.begin()
+            if self._put(a, new):
+                new.begin()
         if not old.join(CLOSING_S):
             self._lost(a, old.epoch, "its driver does not close")
             text = f"device {a.name} is not closed in time: its service OS is replaced"
             raise PeerFault(text, Refusal.TOO_LATE)
 
     def _lost(self, a: Attachment, epoch: int, why: str) -> None:
-        self._events.emit(about(core_pb2.EVENT_DEVICE_LOST, a.device, epoch, why))
+        if not a.gone:
+            self._events.emit(about(core_pb2.EVENT_DEVICE_LOST, a.device, epoch, why))
 
     def _connected(self) -> core_pb2.ServiceEndpoint:
         if self._active is None:
@@ -364,37 +376,19 @@ class Service:
             raise PeerFault(text, Refusal.NOT_FOUND)
         return known[name]
 
-    def _outcome(
-        self, a: Attachment, session: Session, warm: bool, endpoint: core_pb2.ServiceEndpoint
-    ) -> PeerFault | None:
-        """Whether it attached; what was opened long ago and fails to begin is opened anew, once."""
-        problem = session.wait_attached()
-        if problem and warm and problem.refusal is not Refusal.NOT_CONNECTED:
-            session.close()
-            problem = self._afresh(a, endpoint).wait_attached()
-        return problem
-
-    def _drain(self, serving: list[Attachment], patience_ms: int, deadline: float) -> None:
-        for a in serving:
-            a.device.hold(True)
-        for a in serving:
-            timeout_s = deadline - time.monotonic()
-            if not a.device.wait_answered(a.unserved, timeout_s):
-                for held in serving:
-                    held.device.hold(False)
-                text = f"device {a.name} still has requests in flight after {patience_ms} ms"
-                raise PeerFault(text, Refusal.TOO_LATE)
-
     def _serve_failures(self, a: Attachment, reason: str, again: bool = False) -> None:
         if a.failing:
             a.failing = reason
             return
         session = self._fail(a.device, core_pb2.ServiceEndpoint(epoch=FAILING_EPOCH), "")
         close(a.active)
-        a.active, a.failing = session, reason
-        session.begin()
+        if self._put(a, session, reason):
+            session.begin()
         session.start(window=False)
-        if problem := session.wait_attached():
+        problem = session.wait_attached()
+        if a.gone:
+            return
+        if problem:
             raise problem
         if not again:
             self._events.emit(about(core_pb2.EVENT_DEVICE_FAILING, a.device, 0, reason))

@@ -18,6 +18,7 @@ from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
 from sessions.channel import Channel
 from sessions.dialogue import Dialogue, Kind, Phase
+from sessions.flood import Flood
 
 _GRANTS = count(1)
 UNMAP_S = 0.1  # after the end: unmapping stops all threads for 2 ms, and a recovery needs them
@@ -26,7 +27,9 @@ UNMAP_S = 0.1  # after the end: unmapping stops all threads for 2 ms, and a reco
 class Session:
     """`lost` hears of an end that nobody asked or waited for; `happened` of each step before.
 
-    Both are called on threads of the session, with locks of nobody held.
+    Both are called on threads of the session, `lost` also on the one that starts it if that fails.
+    That one may hold locks of its own, the sending thread holds one of the session: what is called
+    takes no lock that is held for long, and does not call back.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Session:
         self._given_back = threading.Event()  # somebody waits for that
         self._awaited = True  # somebody waits until the device is open
         self._asked = self._closing = False
+        self._own = False  # this process serves the device: it is believed
+        self._flood = Flood()
         self._sending = threading.Lock()
         name = f"{device.guest}/{device.config.name}"
         self._thread = threading.Thread(target=self._receive, name=f"session {name}", daemon=True)
@@ -75,15 +80,21 @@ class Session:
         return self.behind is not None and not self.behind.join(0)
 
     def start(self, awaited: bool = True, window: bool = True) -> None:
-        """Open the device; unless `awaited`, a failure is told to `lost`. Does not block long."""
-        self._awaited = awaited
+        """Open the device; unless `awaited`, a failure is told to `lost`. Does not block long.
+
+        Without `window` this process itself serves it. One that is closed by then says nothing.
+        """
+        self._awaited, self._own = awaited, not window
         try:
             if window and not self.device.config.inline_payload:
                 self._grant()
-        except (PeerFault, EnvironmentFault) as error:
-            self._end(error if isinstance(error, PeerFault) else PeerFault(str(error)))
-        else:
             self._thread.start()
+        except PeerFault as fault:
+            self._end(fault)
+        except EnvironmentFault as fault:
+            self._end(PeerFault(str(fault)))
+        except (OSError, RuntimeError) as error:  # no more descriptors, or threads
+            self._end(PeerFault(f"the host refuses: {error}"))
 
     def begin(self, alone: bool = False) -> bool:
         """Have this incarnation serve the device, as soon as it is open; False if it is over."""
@@ -179,7 +190,9 @@ class Session:
         problem = PeerFault("a bug of the core: see its log")
         try:
             for message in self.channel.exchange(self._pull()):
-                self.dialogue.heard(message)
+                if not (self.dialogue.heard(message) or self._own):
+                    said = 1 + len(message.completions.completions)
+                    self._flood.add(said, self.device.log.answered)
         except PeerFault as fault:
             problem = fault
         finally:

@@ -1,7 +1,8 @@
-"""One device after the other, to find the one that kills an incarnation.
+"""The devices of an incarnation begin: all at once, or one by one to find the one that kills it.
 
-A driver without patience may wait for the world outside, as a console does whose reader has stopped
-it: such devices have their turns last, and are not waited for long.
+A device may be removed meanwhile: then it is no problem of anybody's. A driver without patience may
+wait for the world outside, as a console does whose reader has stopped it: such devices have their
+turns last, and are not waited for long.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,30 @@ from sessions.attachment import Attachment, Problems
 from sessions.session import Session
 
 WORLD_S = 1.0
+Start = Callable[[Attachment], Session]  # has it begin
 
 
-def in_turn(
-    wanted: list[Attachment], promote: Callable[[Attachment], Session]
-) -> tuple[Problems, str]:
+def at_once(wanted: list[Attachment], promote: Start, afresh: Start) -> Problems:
+    """Have all begin; each with its problem. PeerFault if the incarnation broke off."""
+    # Those first whose guests wait; what has to be opened would hold the others up.
+    warm_first = sorted(wanted, key=lambda a: (a.standby is None, not a.device.owes()))
+    begun = [(a, a.standing_by, promote(a)) for a in warm_first]
+    outcomes = [(a, _outcome(a, session, warm, afresh)) for a, warm, session in begun]
+    results = [(a.device, problem) for a, problem in outcomes if not a.gone]
+    check_whole(results)
+    return results
+
+
+def _outcome(a: Attachment, session: Session, warm: bool, afresh: Start) -> PeerFault | None:
+    """Whether it attached; what was opened long ago and fails to begin is opened anew, once."""
+    problem = session.wait_attached()
+    if problem and warm and problem.refusal is not Refusal.NOT_CONNECTED:
+        session.close()
+        problem = afresh(a).wait_attached()
+    return problem
+
+
+def in_turn(wanted: list[Attachment], promote: Start) -> tuple[Problems, str]:
     """Have each begin and do again what was in flight; the problems, and in whose turn it died.
 
     PeerFault if it did in nobody's.
@@ -24,10 +44,15 @@ def in_turn(
     through: list[Session] = []
     wanted = sorted(wanted, key=lambda a: not a.device.patience_ms)
     for turn, a in enumerate(wanted):
+        if a.gone:
+            continue
         dead = any(earlier.problem for earlier in through)  # already: not by this one
         session = promote(a)
         patience_s = None if a.device.patience_ms else WORLD_S
         problem = session.wait_attached() or session.wait_replayed(patience_s)
+        if a.gone:  # it may have asked for something, and be why the next breaks off
+            through.append(session)
+            continue
         results.append((a.device, problem))
         broke = problem is not None and problem.refusal is Refusal.NOT_CONNECTED
         if dead:
@@ -37,7 +62,8 @@ def in_turn(
                 text = f"it broke off with device {a.name}, and not with that one alone"
                 raise PeerFault(text, Refusal.NOT_CONNECTED)
             rest = PeerFault(f"the incarnation broke off with device {a.name}")
-            return results + [(other.device, rest) for other in wanted[turn + 1 :]], a.name
+            others = [other.device for other in wanted[turn + 1 :] if not other.gone]
+            return results + [(other, rest) for other in others], a.name
         if not problem:
             through.append(session)
     return results, ""

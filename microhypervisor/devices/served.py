@@ -21,6 +21,8 @@ from microhypervisor.memory.ram import GuestMemory
 from microhypervisor.memory.window import GrantWindow
 from protos import core_pb2, io_pb2
 
+MAX_CONFIG = 0xF00  # of configuration space; what is left of a register page
+
 Config = core_pb2.DeviceConfig
 Notice = Callable[[str], None]
 Done = tuple[InFlight, io_pb2.Completion]
@@ -114,6 +116,8 @@ class ServedDevice(ABC):
         self._check_state(state)
         if len(attached.failure) > MAX_HEADER:
             raise PeerFault(f"device {self.config.name}: {len(attached.failure)} bytes of failure")
+        if len(config) > MAX_CONFIG:
+            raise PeerFault(f"device {self.config.name}: {len(config)} bytes of configuration")
         shape = io_pb2.Attached()
         shape.CopyFrom(attached)
         shape.ClearField("state")

@@ -54,6 +54,13 @@ def test_it_says_of_the_device_what_was_said_before(device):
     assert device.description() == now
 
 
+def test_what_was_said_until_it_begins_counts(device):
+    channel = failing(device, b"\1")
+    device.state = b"newer"  # by who served until then
+    (answer,) = answers(channel, io_pb2.CoreMessage(begin=io_pb2.Begin()))
+    assert answer.attached.state == b"newer"
+
+
 def test_what_comes_with_begin_is_failed(device):
     failing(device, b"\1")
     channel = Failing(device, ENDPOINT, EventLog())

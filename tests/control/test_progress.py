@@ -80,6 +80,29 @@ def watched(services):
     return Watched(services)
 
 
+def test_for_however_long_it_is_told_what_there_is_room_for(watched):
+    watched.disk.submit(0)
+    watched.service.take_batch()
+    watched.progress.look(0)
+    watched.progress.look(50 * 24 * 3600 * 1000 * MS)
+    assert watched.stalled_ms == 0xFFFFFFFF
+
+
+def test_a_session_that_goes_meanwhile_is_looked_at_once(watched):
+    (attachment,) = watched.services.directory.attachments
+
+    class Going:
+        device, failing = attachment.device, ""
+        sessions = [attachment.active]  # noqa: RUF012
+        active = property(lambda self: self.sessions.pop() if self.sessions else None)
+
+    class Directory:
+        attachments = (Going(),)
+
+    Progress(Directory(), watched.services.events).look(10 * MS)
+    assert watched.stalled_ms == 0
+
+
 def test_an_idle_device_never_stalls(watched):
     assert watched.look(100) == []
     assert watched.stalled_ms == 0

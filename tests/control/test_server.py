@@ -1,6 +1,7 @@
 """The core's calls on a real core process with real, tiny guests on both CPUs."""
 
 import contextlib
+import resource
 import threading
 
 import grpc
@@ -10,7 +11,7 @@ from protos import core_pb2 as pb
 from tests.control.calls import Code, names, refused
 from tests.microhypervisor import core as guests
 from tests.microhypervisor.conftest import BUDGET
-from tests.microhypervisor.core import MIB, PATIENCE, until
+from tests.microhypervisor.core import MIB, PATIENCE, process_files, until
 
 # --- what guests do
 
@@ -224,6 +225,12 @@ def test_more_memory_than_the_budget_is_refused_with_numbers(shared_core, name):
 
 RAM = pb.Region(base=0, size=4 * MIB)
 VIRTIO = pb.VirtioMmio(base=0xD0000000, irq=5)
+
+
+def balloon(name):
+    return pb.DeviceConfig(name=name, model="balloon", inline_payload=True, virtio=VIRTIO)
+
+
 IMPOSSIBLE = {
     "no memory": {"regions": []},
     "overlapping memory": {"regions": [RAM, RAM]},
@@ -235,6 +242,11 @@ IMPOSSIBLE = {
     "a name too long": {"name": "n" * 300},
     "a name with a zero": {"name": "a\0b"},
     "a name of two lines": {"name": "a\nb"},
+    "a name of a device": {"name": "a/b"},
+    "a device without a name": {"devices": [balloon("")]},
+    "a device with a name of two": {"devices": [balloon("b/c")]},
+    "a device with a name too long": {"devices": [balloon("n" * 101)]},
+    "a device with a zero": {"devices": [balloon("a\0b")]},
     "an unknown CPU": {"cpu": 9},
     "an unknown power action": {"power_ports": [pb.PowerPort(port=1, action=9)]},
 }
@@ -319,6 +331,48 @@ def test_a_loader_that_does_not_go_on_holds_up_nobody(shared_core, name):
     finally:
         stop.set()
         loading.result(PATIENCE)
+
+
+def test_no_number_of_loaders_holds_up_the_other_calls(shared_core, name):
+    shared_core.create(name, "emulated", guests.exits(0))
+    before, stop = shared_core.status(name).resident, threading.Event()
+
+    def chunks(page):
+        yield pb.MemoryChunk(guest=name, address=page << 12, data=b"x")
+        stop.wait(PATIENCE)
+
+    loading = [shared_core.stub.LoadGuest.future(chunks(page)) for page in range(2, 34)]
+    try:
+        resident = 0
+        while resident < before + (len(loading) << 12):  # each holds its call open
+            listed = shared_core.stub.ListGuests(pb.ListRequest(), timeout=PATIENCE / 2)
+            (resident,) = [guest.resident for guest in listed.guests if guest.name == name]
+        other = pb.ServiceEndpoint(name=name, epoch=1)
+        shared_core.stub.ConnectService(other, timeout=PATIENCE / 2)
+    finally:
+        stop.set()
+        for each in loading:
+            each.result(PATIENCE)
+
+
+def test_a_host_without_descriptors_is_told_of_in_one_line(core):
+    config = core.config("tiny", "emulated", devices=[balloon("balloon0")])
+    core.stub.CreateGuest(config, timeout=PATIENCE)  # what it loads for that is there from now on
+    core.call("Destroy", "tiny")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    taken = {int(file.name) for file in process_files(core)}
+    free = [fd for fd in range(len(taken) + 64) if fd not in taken]
+    for most in free:
+        resource.prlimit(core.process.pid, resource.RLIMIT_NOFILE, (most, hard))
+        try:
+            core.stub.CreateGuest(config, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            assert error.code() is Code.RESOURCE_EXHAUSTED, error.details()  # noqa: PT017
+            assert "Too many open files" in error.details()  # noqa: PT017
+        else:
+            break
+    assert most > free[2]
+    assert core.status("tiny")
 
 
 def test_no_number_of_watchers_holds_up_the_other_calls(shared_core):

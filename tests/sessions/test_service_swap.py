@@ -203,7 +203,8 @@ def test_if_the_new_one_has_begun_by_then_it_is_the_driver_from_now_on(services,
     with pytest.raises(PeerFault, match="is not closed in time: its service OS is replaced"):
         swap(services)
     assert disk.device.config.spec == NEW
-    eventually(lambda: services.made[2, "disk0"].attach.spec == NEW)
+    attach = eventually(lambda: services.made[2, "disk0"].attach)
+    assert attach.spec == NEW
 
 
 def test_content_is_replaced_only_where_nobody_looks(services, disk):

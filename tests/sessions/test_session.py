@@ -5,7 +5,10 @@ import threading
 
 from microhypervisor.limits import MAX_BATCH, SLOT_STRIDE
 from microhypervisor.virtio import constants as v
+from protos import core_pb2 as pb
 from protos import io_pb2
+from sessions.session import Session
+from tests.sessions.scarce import descriptors
 from tests.sessions.service import (
     CONFIG,
     DATA,
@@ -13,6 +16,7 @@ from tests.sessions.service import (
     HEADER,
     TOKEN,
     Rig,
+    ScriptedService,
     described,
     eventually,
     running,
@@ -173,6 +177,9 @@ def test_sessions_leave_nothing_open(rig):
     if not rig.device.config.inline_payload:
         for _ in range(5):
             rig.open(refuse_grant=True)
+        for left in range(3):  # for a window, its mapping, and what its taker makes of it
+            with descriptors(left):
+                assert "Too many open files" in rig.open()
     assert everything() == before
 
 
@@ -182,3 +189,17 @@ def test_closing_twice_and_after_a_death_is_fine(rig):
     rig.session.close()
     rig.session.close()
     assert rig.losses.empty()
+
+
+def test_one_that_is_closed_before_it_starts_says_nothing(rig):
+    rig.attach()
+    rig.session.close()
+    service, losses = ScriptedService(2, described()), []
+    endpoint = pb.ServiceEndpoint(epoch=2)
+    session = Session(rig.device, endpoint, service, lambda *lost: losses.append(lost), print)
+    session.close()
+    session.start(awaited=False)
+    assert str(session.wait_opened()) == "closed"
+    assert service.attach is None
+    assert losses == []
+    service.join()

@@ -70,6 +70,7 @@ HOSTILE = {
     "a feature of the transport": described(features=1 << 33),
     "a reserved feature": described(features=1 << 41),
     "a header that would fill the core's memory": described(Q(max_size=8, header_bytes=1 << 31)),
+    "a configuration without end": described(config_space=bytes(0xF01)),
     "a state that is too large": described(state=bytes(MAX_STATE + 1)),
 }
 

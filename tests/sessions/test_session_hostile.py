@@ -4,6 +4,7 @@ import pytest
 
 from microhypervisor.limits import MAX_STATE
 from protos import io_pb2
+from sessions import flood
 from tests.sessions.service import (
     CONFIG,
     PATIENCE,
@@ -98,6 +99,52 @@ def test_completions_before_attached_are_dropped(rig):
     rig.open("hangs up")  # epoch 2, refused
     rig.device.accept(early, 2, None)
     assert rig.device.status.dropped == 1
+
+
+def test_a_flood_of_stale_completions_ends_the_session(rig, monkeypatch):
+    monkeypatch.setattr(flood, "WITHIN_S", PATIENCE)
+    service = running(rig)
+    for _ in range(10_000):
+        service.answer(io_pb2.Completion(slot=1, generation=0))
+    assert rig.losses.get(timeout=PATIENCE).startswith("a flood: ")
+    assert rig.device.status.dropped < flood.MOST
+    rig.session.close()
+    assert rig.losses.empty()
+
+
+@pytest.mark.parametrize(
+    ("times", "nothing"),
+    [
+        (flood.MOST + 1, {"completions": io_pb2.Completions(epoch=1, interrupt=True)}),
+        (flood.MOST + 1, {"completions": io_pb2.Completions(epoch=1, state=b"as before")}),
+        (flood.MOST + 1, {"config_change": io_pb2.ConfigChange(config_space=CONFIG)}),
+        (flood.MOST + 1, {}),
+        (1, {"completions": io_pb2.Completions(epoch=1, completions=[{}] * flood.MOST)}),
+    ],
+    ids=["interrupts", "states", "configurations", "unknown messages", "a long message"],
+)
+def test_so_does_a_flood_of_anything_that_completes_nothing(windowed, monkeypatch, times, nothing):
+    monkeypatch.setattr(flood, "WITHIN_S", PATIENCE)
+    service = running(windowed)
+    for _ in range(times):
+        service.say(**nothing)
+    assert windowed.losses.get(timeout=PATIENCE).startswith("a flood: ")
+
+
+def test_what_a_reset_left_behind_may_be_answered_one_by_one(windowed, monkeypatch):
+    monkeypatch.setattr(flood, "MOST", 2)
+    service = running(windowed)
+    windowed.submit(0, 1, 2, 3)
+    requests = service.take_batch()
+    windowed.start()
+    for request in requests:
+        service.complete(request)
+    windowed.submit(0)
+    service.take_control("reset")
+    service.take_control("activate")
+    service.complete(*service.take_batch())
+    assert windowed.done() == [0]
+    assert windowed.losses.empty()
 
 
 def test_attaching_twice_ends_the_session(rig):

@@ -87,7 +87,7 @@ BUGS = (
     Bug(
         "upgrade-without-drain",
         "an upgrade waits for what is in flight: instead it takes the devices at once",
-        (Edit(SERVICE, "Service.release", "self._drain(serving, patience_ms, deadline)", "pass"),),
+        (Edit(SERVICE, "Service.release", "drain(serving, patience_ms, deadline)", "pass"),),
         Suite(
             "tests/sessions/test_service_release.py::"
             "test_what_is_in_flight_is_waited_for_and_what_comes_waits",

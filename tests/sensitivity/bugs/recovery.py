@@ -101,8 +101,8 @@ BUGS = (
             Edit(
                 QUARANTINE,
                 "Quarantine.release",
-                "return self.reasons.pop(device, None) is not None",
-                "return device in self.reasons",
+                'return self.reasons.pop(device, "")',
+                'return self.reasons.get(device, "")',
             ),
         ),
         Simulator(90_000),

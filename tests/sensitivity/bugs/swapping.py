@@ -20,7 +20,7 @@ BUGS = (
             Edit(
                 SERVICE,
                 "Service._hand_over",
-                "self._drain([a], round(patience_s * 1000), time.monotonic() + patience_s)",
+                "drain([a], round(patience_s * 1000), time.monotonic() + patience_s)",
                 "a.device.hold(True)",
             ),
         ),
