@@ -6,7 +6,9 @@ by what they did since: time in which a thread wanted to run and was not let is 
 not count; neither does waiting for a disk, for up to 30 seconds, which glances in between look for:
 a sleep there is over and begins again many times in a flush. (Who is seen there only now and then
 is a neighbour of the device that is stuck.) Whoever had its patience's worth of chances and
-completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin).
+completed nothing is stuck, whether it sleeps (a deadlock) or computes (a spin). The host is an
+excuse for three seconds of a stall: where too many threads want its processors there is always one
+that waits, and nobody would ever be stuck.
 
 Threads of the core count as well, for what they have not yet taken in looks like what was never
 completed; but only those that want little: a vCPU that computes is what others wait for. And while
@@ -24,6 +26,7 @@ from splitvisor.supervisor.threads import Thread, Threads
 
 MS = 1_000_000
 DISK_PATIENCE_MS = 30_000
+HOST_PATIENCE_MS = 3_000
 OVERLOAD_FACTOR = 5
 GLANCE_NS = 5 * MS  # between glances
 _OVERLOAD = 0.75  # of the time somebody waited for a processor
@@ -55,6 +58,7 @@ class Account:
     disk: int = 0  # in which some thread of the service OS waited for a disk
     pressed: int = 0  # in which somebody on the host waited for a processor
     kept: int = 0  # for all this the process is not to blame
+    unlimited: int = 0  # the part of that for a disk, or since nobody looked
 
     def add(self, before: Sight, after: Sight, blind: int, at_disk: bool) -> None:
         """The time from one sight to the next; `at_disk`: it counts as waiting for a disk."""
@@ -67,7 +71,8 @@ class Account:
         service = deprived(before.service, after.service, elapsed)
         core = deprived(before.core, modest, elapsed)
         disk = elapsed if at_disk else 0
-        kept = max(service, core, blind, disk)
+        unlimited = max(blind, disk)
+        kept = max(service, core, unlimited)
         self.elapsed += elapsed
         self.service += service
         self.core += core
@@ -75,6 +80,12 @@ class Account:
         self.disk += disk
         self.pressed += after.pressure - before.pressure
         self.kept += kept if kept > _EXCUSE * elapsed else 0
+        self.unlimited += unlimited if unlimited > _EXCUSE * elapsed else 0
+
+    @property
+    def excused(self) -> int:
+        """What does not count."""
+        return self.unlimited + min(self.kept - self.unlimited, HOST_PATIENCE_MS * MS)
 
     def __str__(self) -> str:
         pressed = self.pressed * 100 // max(1, self.elapsed)
@@ -135,9 +146,9 @@ class Stall:
         overloaded = account.pressed > _OVERLOAD * account.elapsed
         if overloaded and ms < OVERLOAD_FACTOR * patience_ms:
             return True
-        if account.kept and ms - account.kept / MS < patience_ms:
+        if account.excused and ms - account.excused / MS < patience_ms:
             return True
-        return account.elapsed - account.kept < _WATCHED * self.half_ms * MS
+        return account.elapsed - account.excused < _WATCHED * self.half_ms * MS
 
 
 def waits_for_disk(threads: Threads) -> bool:

@@ -6,6 +6,7 @@ from splitvisor.supervisor.threads import Thread
 from splitvisor.supervisor.watchdog import (
     DISK_PATIENCE_MS,
     GLANCE_NS,
+    HOST_PATIENCE_MS,
     MS,
     OVERLOAD_FACTOR,
     Sight,
@@ -155,6 +156,18 @@ def test_chances_add_up_on_a_busy_host():
 def test_a_core_that_is_kept_from_taking_answers_in_is_an_excuse():
     starved = {1: Thread("S", 2 * MS, 40 * MS), 2: Thread("R", HALF * MS, 0)}
     assert judge(threads("S", 0, 0), starved) == ""
+
+
+def test_the_host_is_no_excuse_for_ever():
+    """In each look some thread of the core waits all the time, as where many others compute."""
+    watchdog, ms, why = Watchdog(), HALF, ""
+    while not why:
+        now = START + ms * MS
+        core = {1: Thread("S", 0, ms * MS)}
+        why = watchdog.stalled("web/disk0", ms, now, Sight(now, threads("S", 0, 0), core))
+        glances(watchdog, now, now + HALF * MS, threads("S", 0, 0))
+        ms += HALF
+    assert HOST_PATIENCE_MS + 2 * HALF <= ms - HALF <= HOST_PATIENCE_MS + 4 * HALF
 
 
 def test_vcpus_that_compute_and_wait_for_each_other_are_none():
