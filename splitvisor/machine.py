@@ -126,6 +126,10 @@ class Device:
         check_name("device", self.name)
         check_name("service OS", self.service)
 
+    def on_terminal(self) -> bool:
+        """Whether its output goes to standard output."""
+        return self.model.driver_kind == "console" and parse(self.spec).driver == "terminal"
+
 
 @dataclass(frozen=True, slots=True)
 class Scheduling:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from drivers import spec
 from splitvisor.cli import status as exit_status
-from splitvisor.cli.launch import on_terminal
 from splitvisor.machine import Device, Guest, Machine
 from splitvisor.supervisor.failure import MachineError
 
@@ -94,7 +93,7 @@ def _log_to(path: Path) -> None:
 
 def _without_terminal(machine: Machine, folder: Path) -> Machine:
     def moved(guest: Guest, device: Device) -> Device:
-        if not on_terminal(device):
+        if not device.on_terminal():
             return device
         path = str(folder / f"{guest.name}.{device.name}.out")
         return dataclasses.replace(device, spec=str(spec.Spec("log", {"path": path})))

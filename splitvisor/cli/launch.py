@@ -9,9 +9,8 @@ from pathlib import Path
 
 import trio
 
-from drivers import spec
 from splitvisor.cli.terminal import cbreak
-from splitvisor.machine import Device, Machine
+from splitvisor.machine import Machine
 from splitvisor.supervisor import ending
 from splitvisor.supervisor.child import Stdio
 from splitvisor.supervisor.events import Report
@@ -41,7 +40,7 @@ def launch(
     plan = prepare(machine)
     read = [ERRORS] if while_heard else []
     if stdio is TERMINAL and any(
-        on_terminal(device) for guest in machine.guests for device in guest.devices
+        device.on_terminal() for guest in machine.guests for device in guest.devices
     ):
         read.append(TERMINAL.stdout)
 
@@ -71,11 +70,6 @@ class Story:
         kept, self._kept = self._kept or [], None
         for line in kept:
             note(line)
-
-
-def on_terminal(device: Device) -> bool:
-    """Whether a device's output goes to standard output."""
-    return device.model.driver_kind == "console" and spec.parse(device.spec).driver == "terminal"
 
 
 def note(line: str) -> None:

@@ -11,12 +11,13 @@ from protos import core_pb2 as core
 from splitvisor import machine_file
 from splitvisor.cli import detach
 from splitvisor.cli import status as exit_status
-from splitvisor.cli.launch import Story, launch, note
+from splitvisor.cli.launch import TERMINAL, Story, launch, note
 from splitvisor.cli.narrate import describe, is_stall, is_wait
 from splitvisor.cli.paths import GivenPath
 from splitvisor.errors import UserError
 from splitvisor.machine import Machine
 from splitvisor.supervisor import events
+from splitvisor.supervisor.child import NOWHERE
 from splitvisor.supervisor.supervisor import Supervisor
 
 _EPILOG = """
@@ -139,7 +140,8 @@ def up(
             (note if is_wait(event) else story.tell)(line)
 
     started = background.machine if background else machine
-    reason = launch(started, root, report, body, while_heard=while_heard)
+    stdio = NOWHERE if background else TERMINAL
+    reason = launch(started, root, report, body, stdio=stdio, while_heard=while_heard)
     note(f"machine {machine.name} has ended{f' ({reason})' if reason else ''}")
     if reason:
         return 0 if reason == "stopped" else exit_status.of_end(reason)

@@ -41,6 +41,9 @@ class Stdio:
     stdout: int
 
 
+NOWHERE = Stdio(subprocess.DEVNULL, subprocess.DEVNULL)
+
+
 class StartError(Exception):
     """The child died or fell silent before it was ready: one line, without the child's name."""
 

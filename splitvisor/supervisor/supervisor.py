@@ -9,7 +9,6 @@ nothing is left behind either way.
 import gc
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -25,6 +24,7 @@ from splitvisor.errors import UserError
 from splitvisor.machine import Guest, Machine
 from splitvisor.supervisor import ending, events, faults, rpc, steps, urgency
 from splitvisor.supervisor.child import (
+    NOWHERE,
     Child,
     StartError,
     Stdio,
@@ -151,7 +151,8 @@ class Supervisor:
             self._waits.opening,
         )
         self._locks = locks
-        self._swaps = Swaps(plan.machine, self._services, self.guests, locks)
+        terminal = stdio is not NOWHERE
+        self._swaps = Swaps(plan.machine, self._services, self.guests, locks, terminal)
         self.migrations = Migrations(self._swaps, self._services, self._tell)
         self._operator: OperatorServer | None = None
         self._work = trio.CancelScope()
@@ -338,7 +339,7 @@ class Supervisor:
             "microhypervisor",
             [*("--listen", str(self._directory.core_socket)), *core_options(self._machine)],
             self._directory.log("core"),
-            Stdio(subprocess.DEVNULL, subprocess.DEVNULL),
+            NOWHERE,
             child_environment(),
             apart=True,  # guests compute
         )

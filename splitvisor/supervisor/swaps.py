@@ -43,12 +43,18 @@ class Booted(Protocol):
 
 
 class Swaps:
-    """Of one machine; `machine` is as it is now."""
+    """Of one machine; `machine` is as it is now. `terminal`: it has standard input and output."""
 
     def __init__(
-        self, machine: Machine, services: Mapping[str, Keeper], guests: Booted, locks: Locks
+        self,
+        machine: Machine,
+        services: Mapping[str, Keeper],
+        guests: Booted,
+        locks: Locks,
+        terminal: bool = True,
     ) -> None:
         self.machine = machine
+        self._terminal = terminal
         self._services = services
         self._guests = guests
         self._locks = locks
@@ -63,6 +69,9 @@ class Swaps:
             raise UserError(f"device {name} is being copied: {cure}")
         async with self._one:
             after, idle = await trio.to_thread.run_sync(planned, self.machine, request)
+            if find(after, name)[1].on_terminal() and not self._terminal:
+                why = "a machine in the background has no terminal"
+                raise UserError(f"device {name}: {why}: give a log, unix or pty console")
             told = await self._become(name, after, idle)
             return operator.SwapDriverReply(pid=told.pid, epoch=told.epoch, swap=swap_of(told))
 

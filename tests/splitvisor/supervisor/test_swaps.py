@@ -163,6 +163,20 @@ def is_free(path):
     return True
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_only_a_machine_that_has_a_terminal_gives_a_console_to_it(machine, guests, terminal):
+    request = operator.SwapDriverRequest(device="web/hvc0", spec="terminal")
+    with Locks() as locks:
+        service = Service()
+        swaps = Swaps(machine, {"service": service}, guests, locks, terminal)
+        if terminal:
+            assert (await swaps.swap(request)).swap.new == "terminal"
+        else:
+            with pytest.raises(UserError, match="in the background has no terminal: give a log"):
+                await swaps.swap(request)
+            assert service.asked == []
+
+
 async def test_afterwards_the_new_spec_is_known_and_its_file_locked(swaps, service, guests, folder):
     new = f"file:path={folder}/b.img"
     request = operator.SwapDriverRequest(device="web/disk0", spec=new)
