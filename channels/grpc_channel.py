@@ -43,8 +43,10 @@ class GrpcChannel:
             call = error if isinstance(error, grpc.Call) else None
             gone = call is None or call.code() is grpc.StatusCode.UNAVAILABLE
             text = _one_line(call.details() if call else None)
+            if gone or not text:  # then the words are gRPC's
+                text = f"the service OS hung up{text and f' ({text})'}"
             refusal = Refusal.NOT_CONNECTED if gone else Refusal.WRONG_STATE
-            raise ChannelClosed(text or "the service OS hung up", refusal) from None
+            raise ChannelClosed(text, refusal) from None
         except ValueError:  # what grpcio says when close() won the race
             raise ChannelClosed("closed") from None
         raise ChannelClosed("the service OS ended the stream")

@@ -163,7 +163,8 @@ class ServiceKeeper:
         process = self._processes.get(known.epoch) if known and known.lost is None else None
         if known is None or process is None:
             if standby:
-                raise UserError(f"service OS {self.name} has no standby now: ask in a moment")
+                cure = "ask in a moment" if self.settings.standby else "its standby is switched off"
+                raise UserError(f"service OS {self.name} has no standby now: {cure}")
             raise UserError(f"service OS {self.name} is dead already: it is being started again")
         return known.epoch, process
 
@@ -201,8 +202,7 @@ class ServiceKeeper:
         if problem:
             self._tell(events.DriverSwapFailed(self.name, device, problem))
             raise UserError(f"device {device} keeps its driver: {problem}")
-        pid = process.child.pid
-        told = events.DriverSwapped(self.name, pid, epoch, device, old, new, pause_ns)
+        told = events.DriverSwapped(self.name, process.child.pid, epoch, device, old, new, pause_ns)
         self._tell(told)
         return told
 

@@ -60,6 +60,14 @@ def test_what_it_says_is_one_line_of_moderate_length(service, said, heard):
     assert raised.value.refusal is Refusal.WRONG_STATE
 
 
+def test_that_nobody_answers_is_told_as_what_it_is(tmp_path):
+    talk = channel(str(tmp_path / "none"))
+    with pytest.raises(ChannelClosed, match=r"^the service OS hung up \(.*\)$") as raised:
+        list(talk.exchange(iter([io_pb2.CoreMessage()])))
+    talk.close()
+    assert raised.value.refusal is Refusal.NOT_CONNECTED
+
+
 def test_that_the_host_has_no_descriptors_is_no_fault_of_the_service_os(tmp_path):
     talk, window = channel(str(tmp_path / "io")), os.memfd_create("window")
     with descriptors(0), pytest.raises(EnvironmentFault, match="Too many open files"):

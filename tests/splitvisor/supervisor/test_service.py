@@ -584,6 +584,12 @@ def request(action, **fields):
 
 
 @cold
+async def test_where_no_standby_is_wanted_none_is_to_be_waited_for(lab):
+    with pytest.raises(UserError, match="no standby now: its standby is switched off"):
+        lab.keeper.incarnation(standby=True)
+
+
+@cold
 async def test_kill_and_stop_are_signals_and_need_no_failpoints(lab):
     reply = await lab.keeper.faults.inject(request(faults.STOP))
     assert (reply.epoch, reply.id) == (1, 0)
