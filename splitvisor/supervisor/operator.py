@@ -238,6 +238,9 @@ class OperatorServer(operator_grpc.OperatorServicer):
             context.abort(grpc.StatusCode.INTERNAL, str(error))
         except (trio.RunFinishedError, trio.Cancelled):
             context.abort(grpc.StatusCode.UNAVAILABLE, "the machine is ending")
+        except (SystemExit, KeyboardInterrupt) as error:  # gRPC would never answer
+            what = f"something called for the exit: {type(error).__name__}"
+            context.abort(grpc.StatusCode.INTERNAL, what)
         raise AssertionError("abort raises")
 
 

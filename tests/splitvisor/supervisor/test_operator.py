@@ -48,6 +48,8 @@ class Machine:
     async def stop_guest(self, name):
         if name == "broken":
             raise MachineError("the core does not answer")
+        if name == "exit":
+            raise SystemExit(3)
         if name != "web":
             raise UserError(f"no guest {name!r}")
         self.stopped.append(name)
@@ -127,6 +129,7 @@ async def test_each_call_reaches_the_machine(served):
     [
         ("wbe", grpc.StatusCode.NOT_FOUND, "no guest 'wbe'"),
         ("broken", grpc.StatusCode.INTERNAL, "the core does not answer"),
+        ("exit", grpc.StatusCode.INTERNAL, "something called for the exit: SystemExit"),
     ],
 )
 async def test_errors_arrive_as_one_line_with_a_status(served, guest, code, text):
