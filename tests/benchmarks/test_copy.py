@@ -1,5 +1,7 @@
 """The benchmark of copies in short: what it copies with is right, and its rates are some."""
 
+from dataclasses import astuple
+
 from benchmarks.copy import by_cp, by_driver, image, under_load
 
 SIZE = 8 << 20
@@ -15,5 +17,4 @@ def test_both_ways_make_the_same(tmp_path):
 
 
 def test_a_guest_goes_on_while_its_disk_is_copied():
-    before, during, speed = under_load(SIZE)
-    assert min(before, during, speed) > 0
+    assert min(astuple(under_load(SIZE))) > 0
