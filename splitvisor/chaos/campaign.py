@@ -31,8 +31,8 @@ Progress = Callable[[Tally, Testimony], None]
 
 
 class Campaign:
-    """Files of round n are in the folder `round-n`; unless told to `keep` them, those of rounds in
-    which all is well go.
+    """Files of round n, counted from 1, are in the folder `round-n`; unless told to `keep` them,
+    those of rounds in which all is well go.
     """
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress, keep: bool = False) -> None:
@@ -72,9 +72,9 @@ class Campaign:
 
     def _round(self, seconds: float) -> None:
         tally, seed = self.tally, self._plan.round_seed(self.tally.rounds)
+        tally.rounds += 1
         folder = self._folder / f"round-{tally.rounds}"
         folder.mkdir(parents=True)
-        tally.rounds += 1
         problems: list[str] = []
         try:
             with noted(problems), Testbed(folder, self._plan.cpu) as bed:

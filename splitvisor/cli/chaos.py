@@ -31,6 +31,7 @@ MOST = 16  # guests, and service OSes
 SMALLEST, LARGEST = 1 << 20, 1 << 30  # bytes of a disk; the guest keeps account of each block
 SHORTEST, SHORTEST_EVERY = 1.5, 0.01  # seconds
 LONGEST, LONGEST_EVERY = "24h", f"{ROUND:g}s"
+_SIZES = f"{format_size(SMALLEST)} to {format_size(LARGEST)}"
 PLAIN_EVERY = 10.0  # seconds from one line to the next where there is no terminal
 
 _KINDS = "\n".join(f"  {kind:<14}{what}" for kind, what in KINDS.items())
@@ -70,7 +71,7 @@ Examples:
     default="1m",
     show_default=True,
     metavar="TIME",
-    help="How long, as 30s, 10m or 2h.",
+    help=f"How long, as 30s, 10m or 2h; {SHORTEST:g}s to {LONGEST}.",
 )
 @click.option(
     "--faults",
@@ -91,7 +92,12 @@ Examples:
     show_default=True,
     help="Requests that a guest has in flight.",
 )
-@click.option("--size", default="64M", show_default=True, help="Of each guest's disk.")
+@click.option(
+    "--size",
+    default="64M",
+    show_default=True,
+    help=f"Of each guest's disk, a multiple of 4K; {_SIZES}.",
+)
 @click.option(
     "--disk",
     type=click.Choice([disk.value for disk in Disk]),
@@ -185,7 +191,7 @@ def chaos(
     if services > guests:
         raise UserError(f"--services {services}: there are only {guests} guests to serve")
     if zombies and "zombie" not in plan.kinds:
-        raise UserError("--zombies: let zombie be among the --faults")
+        raise UserError("--zombies counts trials of the kind zombie: add it to --faults")
     image = guest_image("storm")
     if not image.exists():
         raise UserError(f"guest image {image} does not exist: build it with 'make guests'")
@@ -277,6 +283,5 @@ def _kinds(text: str | None, standby: bool) -> tuple[str, ...]:
 def _size(text: str) -> int:
     size = parse_size(text)
     if size % BLOCK or not SMALLEST <= size <= LARGEST:
-        limits = f"{format_size(SMALLEST)} to {format_size(LARGEST)}"
-        raise UserError(f"--size {text}: give a multiple of 4K, {limits}")
+        raise UserError(f"--size {text}: give a multiple of 4K, {_SIZES}")
     return size

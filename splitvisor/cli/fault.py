@@ -10,13 +10,11 @@ import click
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from splitvisor.cli import client, render
-from splitvisor.cli.fault_parsing import LEAKED, SLOWER, parse_fault
+from splitvisor.cli.fault_parsing import LEAKED, MAX_COUNT, SLOWER, check_disk, parse_fault
 from splitvisor.cli.fault_words import GARBLES, KINDS, POINT_HELP, POINTS, Kind, fault_text
 from splitvisor.cli.numbers import WholeNumber
 from splitvisor.errors import UserError
 from splitvisor.supervisor.run_directory import Running, running
-
-MAX_COUNT = 10**15  # more than any machine lives to see
 
 _POINT_TABLE = "\n".join(f"  {word:<17}{POINT_HELP[number]}" for word, number in POINTS.items())
 _EPILOG = f"""
@@ -43,7 +41,8 @@ def fault() -> None:
     unless --times says otherwise, and is gone with it unless told to come back. 'kill' and 'stop'
     without --at, --device, --nth and --sector are signals, sent at once to any service OS. All else
     acts from within, and needs a service OS with failpoints: 'failpoints = true' under
-    [services.NAME] in the machine file, or --failpoints of 'splitvisor run' and 'up'.
+    [services.NAME] in the machine file, or --failpoints of 'splitvisor run' and 'up'. A fault that
+    meets nothing, a sector beyond the disk's end for example, waits: see 'splitvisor fault ls'.
     """
 
 
@@ -55,6 +54,8 @@ def _injector(word: str, kind: Kind) -> click.Command:
         request = operator.FaultRequest(standby=options["standby"], fault=_fault(word, options))
         request.service = service
         chosen = client.choose(root, machine)
+        if request.fault.only_sector:
+            check_disk(request.fault, client.status(chosen).guests)
         reply = client.inject_fault(chosen, request)
         if as_json:
             told = {"machine": chosen.name, **render.plain(reply)}

@@ -1,18 +1,21 @@
 """A fault from the words that people write: of `splitvisor fault`, and of tests in Python."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from drivers.options import nearest
+from protos import core_pb2 as core
 from protos import faults_pb2 as faults
 from splitvisor.cli.fault_words import GARBLES, KINDS, POINTS
 from splitvisor.errors import UserError
+from splitvisor.machine import Model
 from splitvisor.units import format_duration, format_size, parse_duration, parse_size
 
 SLOWER = "20ms"
 LEAKED = "64M"
 MAX_DELAY_US = 3_600_000_000  # an hour
 MAX_LEAK = 1 << 40
+MAX_COUNT = 10**15  # more than any machine lives to see
 
 T = TypeVar("T")
 
@@ -37,6 +40,9 @@ def parse_fault(
     for the kind), `by` how much slower, `size` how much memory leaks, `how` an answer is garbled,
     `sector` the one of 512 bytes that a request must touch.
     """
+    for option, number in {"nth": nth, "times": times, "sector": sector, "seed": seed}.items():
+        if number is not None and not 0 <= number <= MAX_COUNT:
+            raise UserError(f"--{option} {number}: give 0 to {MAX_COUNT}")
     kind = _find("fault", action, KINDS)
     point = _find("point", at, POINTS) if at else kind.point
     if point == faults.ANYWHERE and (device or nth or sector is not None):
@@ -61,6 +67,19 @@ def parse_fault(
         sector=sector or 0,
         only_sector=sector is not None,
     )
+
+
+def check_disk(fault: faults.Fault, guests: Iterable[core.GuestStatus]) -> None:
+    """UserError if it waits for a sector of a device that is no disk and has none."""
+    models = [
+        device.model
+        for guest in guests
+        for device in guest.devices
+        if fault.device == device.name and fault.guest in ("", guest.name)
+    ]
+    if models and Model.BLOCK not in models:
+        where = f"{fault.device} is no disk (model {models[0]})"
+        raise UserError(f"--sector {fault.sector}: {where}: name a disk with --device")
 
 
 def _find(what: str, word: str, known: Mapping[str, T]) -> T:

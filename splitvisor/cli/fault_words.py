@@ -89,7 +89,8 @@ KINDS = {
     "garble": Kind(
         f.GARBLE,
         f.BEFORE_REPLY,
-        "An answer is wrong, in a way that the core must see.",
+        "An answer is wrong, and the core takes none that is. Of 'twice', which 'some' may come to "
+        "as well, it drops the second one, and nothing more need come of it.",
         (
             "splitvisor fault garble --how twice",
             "splitvisor fault garble --device web/disk0 --seed 7 --times 3",

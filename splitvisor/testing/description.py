@@ -1,6 +1,6 @@
 """A machine for a test as the text of a machine file.
 
-Consoles go to files beside it, NAME.log and NAME.com1.log, where a test can read them. All other
+Consoles go to files beside it, GUEST.log and GUEST.com1.log, where a test can read them. All other
 paths start there as well.
 """
 
@@ -28,6 +28,7 @@ class Guest:
     service: str = DEFAULT_SERVICE
     com1: bool = False
     outage: str = "hold"
+    logs: str = ""  # what its logs are called, if not as the guest
 
 
 def console_log(guest: str) -> str:
@@ -38,6 +39,14 @@ def console_log(guest: str) -> str:
 def com1_log(guest: str) -> str:
     """The name of the file with what a guest sent to its COM1."""
     return f"{guest}.com1.log"
+
+
+def console_of(guest: str, table: Mapping[str, Any]) -> str:
+    """The name of the file with a guest's console, by its table in a machine file."""
+    match table.get("console"):
+        case {"driver": "log", "path": str(path)}:
+            return path
+    return console_log(guest)
 
 
 def text(name: str, guests: Iterable[Guest], services: Mapping[str, ServiceSettings]) -> str:
@@ -55,8 +64,8 @@ def text(name: str, guests: Iterable[Guest], services: Mapping[str, ServiceSetti
     return "\n".join([*lines, ""])
 
 
-def tables(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What a machine file has of the machine and of its guests.
+def tables(file: Path) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+    """The name of a file's machine, and the tables of its guests.
 
     Taken as it is: `splitvisor up` complains, and may know drivers that are lent to it alone.
     """
@@ -64,8 +73,9 @@ def tables(file: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         document = tomllib.loads(file.read_text())
     except (OSError, ValueError):
         document = {}
-    machine, guests = (document.get(key) for key in ("machine", "guests"))
-    return _table(machine), _table(guests)
+    name = _table(document.get("machine")).get("name", file.stem)
+    guests = _table(document.get("guests")).items()
+    return str(name), {guest: _table(table) for guest, table in guests}
 
 
 def _table(value: Any) -> Mapping[str, Any]:
@@ -73,13 +83,14 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def _guest(guest: Guest) -> Iterable[tuple[str, str]]:
-    com1 = _log(com1_log(guest.name), guest.service) if guest.com1 else "false"
+    logs = guest.logs or guest.name
+    com1 = _log(com1_log(logs), guest.service) if guest.com1 else "false"
     yield "image", _value(str(guest.image.absolute()))
     yield "arguments", _value(guest.arguments)
     yield "memory", _value(guest.memory)
     yield "cpu", _value(guest.cpu.value)
     yield "outage", _value(guest.outage)
-    yield "console", _log(console_log(guest.name), guest.service)
+    yield "console", _log(console_log(logs), guest.service)
     yield "com1", com1
     yield "entropy", _device("system", {}, guest.service)
     yield "disks", f"[{', '.join(_disk(spec, guest.service) for spec in guest.disks)}]"

@@ -1,5 +1,6 @@
 """One guest of a machine in a test: what it says, and how it ends."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from protos import core_pb2 as core
 from splitvisor.checks.storm import StormLog, parse
+from splitvisor.testing.failure import MachineFailure
 
 T = TypeVar("T")
 
@@ -58,23 +60,32 @@ class Guest:
         wait: Waiting,
         status: Callable[[], core.GuestStatus],
         restarts: bool = False,
+        begin: int = 0,
     ) -> None:
         self.name = name
         self.console = console  # the file
+        self._begin = begin  # of what it says in the file: logs append
         self._wait = wait
         self.status = status
         self._restarts = restarts
 
     def output(self) -> str:
         """What it has said so far."""
-        return self.console.read_text(errors="replace") if self.console.exists() else ""
+        if not self.console.exists():
+            return ""
+        said = self.console.read_bytes()[self._begin :].decode(errors="replace")
+        return io.StringIO(said, newline=None).read()  # with the ends of lines of a text file
 
     def says(self, words: str, seconds: float = 60) -> str:
-        """Wait for a line with these words; the line."""
+        """Wait for a line with these words; the line. MachineFailure if it has ended without."""
 
         def look() -> str | None:
-            whole = self.output().rpartition("\n")[0].splitlines()
-            return next((line for line in whole if words in line), None)
+            whole = _line(words, self.output().rpartition("\n")[0])
+            if whole is not None or not has_ended(self.status(), self._restarts):
+                return whole
+            if (last := _line(words, self.output())) is None:
+                raise MachineFailure(f"{self.end()}; it never said {words!r}")
+            return last
 
         return self._wait(f"guest {self.name} to say {words!r}", look, seconds)
 
@@ -95,6 +106,10 @@ class Guest:
     def _verdict(self, status: core.GuestStatus) -> Verdict:
         reason = core.EndReason.Name(status.end_reason).removeprefix("END_").lower()
         return Verdict(self.name, reason.replace("_", "-"), status.exit_status, self.output())
+
+
+def _line(words: str, said: str) -> str | None:
+    return next((line for line in said.splitlines() if words in line), None)
 
 
 def has_ended(status: core.GuestStatus, restarts: bool) -> bool:

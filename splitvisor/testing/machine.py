@@ -22,13 +22,13 @@ from protos import core_pb2 as core
 from protos import faults_pb2 as faults
 from protos import operator_pb2 as operator
 from protos import operator_pb2_grpc as operator_grpc
-from splitvisor.cli.fault_parsing import parse_fault
+from splitvisor.cli.fault_parsing import check_disk, parse_fault
 from splitvisor.machine import OnReset
 from splitvisor.supervisor import rpc
 from splitvisor.supervisor.outage import Outage
 from splitvisor.supervisor.run_directory import OPERATOR_SOCKET
 from splitvisor.testing import events
-from splitvisor.testing.description import console_log, tables
+from splitvisor.testing.description import console_of, tables
 from splitvisor.testing.events import Event, Story
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.guest import Guest, has_ended
@@ -45,9 +45,9 @@ class Machine:
     """One machine; `folder` has its file and the consoles of its guests."""
 
     def __init__(self, file: Path, run_root: Path, environment: Mapping[str, str]) -> None:
-        machine, self._guests = tables(file)
-        self.name = str(machine.get("name", file.stem))
+        self.name, self._guests = tables(file)
         self.folder = file.parent
+        self._begins = {name: _size(self._console(name)) for name in self._guests}
         self.story = Story()
         self._followed = False
         self._run = run_root / self.name
@@ -75,14 +75,19 @@ class Machine:
 
     def started(self) -> "Machine":
         """Wait until all guests run; MachineFailure with what it said if it does not come to it."""
-        words = f"machine {self.name} runs"
+        words = f"splitvisor: machine {self.name} runs: "
 
         def look() -> bool | None:
-            runs = any(words in line for line in self.story.lines)
+            runs = any(line.startswith(words) for line in self.story.lines)
             return (runs and self._followed) or None
 
         self.wait_until("the machine to run", look, START)
         return self
+
+    @property
+    def runs(self) -> bool:
+        """Whether its supervisor does."""
+        return self._process.poll() is None
 
     @property
     def outages(self) -> list[Outage]:
@@ -107,17 +112,11 @@ class Machine:
             absent = core.GuestStatus(name=name)  # for the moment, as it is started anew
             return next((one for one in self.status().guests if one.name == name), absent)
 
-        console = self.folder / console_log(name)
-        return Guest(name, console, self.wait_until, status, self._restarts(name))
+        return self._guest(name, status)
 
     def device(self, name: str) -> core.DeviceStatus:
         """The state of GUEST/DEVICE, or of DEVICE of the first guest that has it."""
-        guest, _, device = name.rpartition("/")
-        for one in self.status().guests:
-            for found in one.devices:
-                if found.name == device and guest in ("", one.name):
-                    return found
-        raise MachineFailure(f"machine {self.name} has no device {name!r}")
+        return self._find(name)[1]
 
     def fault(
         self,
@@ -135,6 +134,8 @@ class Machine:
         also if all guests that have the device have ended: it would act on nothing.
         """
         wanted = parse_fault(action, at, device, **more)
+        if wanted.only_sector:
+            check_disk(wanted, self.status().guests)
         if wanted.device:
             self._check_used(wanted.guest, wanted.device)
         request = operator.FaultRequest(service=service, standby=standby, fault=wanted)
@@ -206,11 +207,17 @@ class Machine:
         return self.wait_until(f"event {kind}", lambda: self.story.take(kind), seconds)
 
     def wait_for_requests(self, count: int, device: str = "disk0", seconds: float = 60) -> None:
-        """Until so many more requests of a device have been completed."""
+        """Until so many more requests of a device have been completed.
+
+        MachineFailure if its guest has ended before.
+        """
         wanted = self.device(device).completions + count
 
         def look() -> bool | None:
-            return self.device(device).completions >= wanted or None
+            guest, found = self._find(device)
+            if found.completions < wanted and self._has_ended(guest):
+                raise MachineFailure(f"{self._end_of(guest)}; its {found.name} is not used")
+            return found.completions >= wanted or None
 
         self.wait_until(f"{count} requests of {device}", look, seconds)
 
@@ -228,7 +235,7 @@ class Machine:
 
         def look_on() -> T | bool | None:
             nonlocal gone
-            gone = self._process.poll() is not None
+            gone = not self.runs
             return True if gone else look()
 
         found = self.story.wait(look_on, seconds)
@@ -263,7 +270,7 @@ class Machine:
 
     def end(self) -> int:
         """End it in order, or by force if it does not; the exit status of `splitvisor up`."""
-        if self._process.poll() is None:
+        if self.runs:
             self._process.terminate()
             try:
                 self._process.wait(END)
@@ -279,6 +286,15 @@ class Machine:
             problem = f"no {what} {name!r}{nearest(name, known)}" if known else f"no {what}"
             raise MachineFailure(f"machine {self.name} has {problem}")
         return name or known[0]
+
+    def _find(self, name: str) -> tuple[core.GuestStatus, core.DeviceStatus]:
+        """GUEST/DEVICE, or DEVICE of the first guest that has it; and the guest."""
+        guest, _, device = name.rpartition("/")
+        for one in self.status().guests:
+            for found in one.devices:
+                if found.name == device and guest in ("", one.name):
+                    return one, found
+        raise MachineFailure(f"machine {self.name} has no device {name!r}")
 
     def _check_used(self, owner: str, name: str) -> None:
         """MachineFailure if a device, of any guest if there is no owner, has nobody to use it."""
@@ -305,8 +321,14 @@ class Machine:
         return bool(chosen == OnReset.RESTART)
 
     def _end_of(self, status: core.GuestStatus) -> str:
-        console = self.folder / console_log(status.name)
-        return Guest(status.name, console, self.wait_until, lambda: status).end()
+        return self._guest(status.name, lambda: status).end()
+
+    def _guest(self, name: str, status: Callable[[], core.GuestStatus]) -> Guest:
+        restarts, begin = self._restarts(name), self._begins[name]
+        return Guest(name, self._console(name), self.wait_until, status, restarts, begin)
+
+    def _console(self, guest: str) -> Path:
+        return self.folder / console_of(guest, self._guests[guest])
 
     def _full(self, device: str) -> str:
         return device if "/" in device else f"{self.guest().name}/{device}"
@@ -349,6 +371,10 @@ class Machine:
                 self.story.add(events.translate(message))
         except (grpc.RpcError, ValueError):  # the machine or the channel is gone
             self.story.wake()
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
 
 
 def _settled(service: operator.ServiceStatus) -> bool:

@@ -1,7 +1,8 @@
 """Where the machines of a test run: a run root of their own, and the end of all of them.
 
 The run root is a short path under the system's folder for temporary files, because sockets live in
-it. Drivers that are not installed can be lent to all machines, see `lend`.
+it. The one of a process that was killed, an empty folder, goes when the next is made. Drivers that
+are not installed can be lent to all machines, see `lend`.
 """
 
 import os
@@ -9,11 +10,13 @@ import select
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import splitvisor
 from splitvisor.machine import DEFAULT_SERVICE, CpuChoice, ServiceSettings
-from splitvisor.testing.description import Guest, text
+from splitvisor.testing.description import Guest, tables, text
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.machine import END, Machine
 from splitvisor.testing.signals import deferred
@@ -22,7 +25,8 @@ from splitvisor.testing.signals import deferred
 class Testbed:
     """Starts machines; as a context it ends them, and complains of what they leave behind.
 
-    Files of machines are in `folder`, each machine's in a folder of its name.
+    Files of machines are in `folder`: MACHINE.toml, and GUEST.log of each guest's console. Of a
+    guest that another machine has had as well it is MACHINE.GUEST.log.
     """
 
     __test__ = False  # for pytest: no class of tests
@@ -31,8 +35,9 @@ class Testbed:
         self.folder = folder
         self.cpu = cpu
         self.machines: list[Machine] = []
-        self._root = Path(tempfile.mkdtemp(prefix="splitvisor-"))
+        self._root = _run_root()
         self._lent: list[str] = []
+        self._logged: dict[str, str] = {}  # the machine whose guest of a name has the plain logs
 
     def __enter__(self) -> "Testbed":
         return self
@@ -85,11 +90,15 @@ class Testbed:
     ) -> Machine:
         """A machine of several guests and service OSes."""
         file = self.folder / f"{name}.toml"
-        file.write_text(text(name, guests, services))
+        file.write_text(text(name, [self._with_logs(name, guest) for guest in guests], services))
         return self.up(file)
 
     def up(self, file: Path) -> Machine:
         """The machine of a file; comes back when it runs."""
+        name, _ = tables(file)
+        if any(machine.name == name and machine.runs for machine in self.machines):
+            another = f"name this one differently, as in name='{name}2'"
+            raise MachineFailure(f"machine {name} runs already: {another}")
         with deferred():
             machine = Machine(file, self._root, self._environment())
             self.machines.append(machine)
@@ -102,6 +111,11 @@ class Testbed:
         if left:
             raise MachineFailure(f"left over: {', '.join(left)}")
 
+    def _with_logs(self, machine: str, guest: Guest) -> Guest:
+        """The guest, with logs that no other machine's guest has."""
+        plain = self._logged.setdefault(guest.name, machine) == machine
+        return guest if plain else replace(guest, logs=f"{machine}.{guest.name}")
+
     def _environment(self) -> dict[str, str]:
         before = os.environ.get("PYTHONPATH")
         found = [*self._lent, *([before] if before else [])]
@@ -111,7 +125,7 @@ class Testbed:
         for machine in self.machines:
             machine.end()
         left = [f"process {pid}" for pid in self._processes() if not _ends(pid)]
-        left += [str(path) for path in sorted(self._root.iterdir())]
+        left += [str(path) for path in sorted(self._root.glob("*"))]
         shutil.rmtree(self._root, ignore_errors=True)
         return left
 
@@ -131,6 +145,16 @@ def guest_image(guest: str | Path) -> Path:
     if isinstance(guest, Path) or "/" in guest:
         return Path(guest)
     return Path(splitvisor.__file__).parent.parent / "build" / "guests" / guest
+
+
+def _run_root() -> Path:
+    """A new one, with our pid in its name; empty ones of processes that are gone are removed."""
+    for old in Path(tempfile.gettempdir()).glob("splitvisor-*-*"):
+        pid = old.name.split("-")[1]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            with suppress(OSError):  # somebody else's, or a machine is still in it
+                old.rmdir()
+    return Path(tempfile.mkdtemp(prefix=f"splitvisor-{os.getpid()}-"))
 
 
 def _command(entry: Path) -> bytes:

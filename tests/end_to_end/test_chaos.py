@@ -67,7 +67,7 @@ def test_what_was_flushed_survives_the_loss_of_power(cpu, tmp_path):
     assert status == 0, output + errors
     told = json.loads(output)
     assert told["power_cuts"] == told["rounds"] > 0
-    kept = tmp_path / "kept" / "round-0"
+    kept = tmp_path / "kept" / "round-1"
     assert {"storm0.img", "storm0.cut", "storm0.log", "events.txt"} <= set(os.listdir(kept))
 
 
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_in_order_with_a_report(tmp_path):
         (("--every", "1h", "--for", "10s"), "--every 1h: give 0.01s to 60s"),
         (("--size", "5000"), "--size 5000: give a multiple of 4K"),
         (("--services", "2"), "--services 2: there are only 1 guests to serve"),
-        (("--faults", "kill", "--zombies", "1"), "let zombie be among the --faults"),
+        (("--faults", "kill", "--zombies", "1"), "add it to --faults"),
         (("--svg", "/proc/x.svg"), "--svg /proc/x.svg cannot be written: No such file"),
     ],
 )

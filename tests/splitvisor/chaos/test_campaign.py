@@ -37,8 +37,8 @@ def test_files_of_good_rounds_go_unless_they_are_kept(short, tmp_path, keep):
     seen = {}
     tally = Campaign(PLAN, tmp_path, ends_in(2, seen)(tmp_path), keep).run()
     assert (tally.problems, tally.rounds) == ([], 2)
-    all_rounds = ["round-0", "round-1"]
-    assert seen == {1: ["round-0"], 2: all_rounds if keep else ["round-1"]}
+    all_rounds = ["round-1", "round-2"]  # as they are called while they go on
+    assert seen == {1: ["round-1"], 2: all_rounds if keep else ["round-2"]}
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == (all_rounds if keep else [])
 
@@ -50,7 +50,7 @@ def test_a_judge_that_fails_is_a_problem_and_the_files_stay(short, tmp_path, mon
     monkeypatch.setattr(campaign, "judge", judge)
     tally = Campaign(PLAN, tmp_path, lambda *_: None).run()
     assert tally.problems == ["ZeroDivisionError: division by zero"]
-    kept = {path.name for path in (tmp_path / "round-0").iterdir()}
+    kept = {path.name for path in (tmp_path / "round-1").iterdir()}
     assert {"storm0.img", "storm0.log", "events.txt"} <= kept
     failed, _, again = report.verdict(PLAN, tally)
     assert (failed, shlex.split(again)[:4]) == (

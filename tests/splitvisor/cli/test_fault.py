@@ -15,9 +15,10 @@ def web(lab):
     """A machine with a disk that `storage` serves; only that has failpoints."""
     lab.status.services.add(name="service")
     lab.status.services.add(name="storage", failpoints=True)
-    disk = core.DeviceStatus(name="disk0", service="storage")
+    disk = core.DeviceStatus(name="disk0", model="block", service="storage")
     balloon = core.DeviceStatus(name="balloon0")
-    lab.status.guests.add(name="web", devices=[disk, balloon])
+    console = core.DeviceStatus(name="hvc0", model="console", service="storage")
+    lab.status.guests.add(name="web", devices=[disk, console, balloon])
     return lab
 
 
@@ -148,6 +149,24 @@ def test_what_the_machine_refuses_is_its_line_and_status_2(splitvisor, web):
     web.refusal = (grpc.StatusCode.FAILED_PRECONDITION, "no failpoints: start it with them")
     refused = (2, "", "splitvisor: no failpoints: start it with them\n")
     assert splitvisor("fault", "hang") == refused
+
+
+def test_a_sector_of_what_is_no_disk_is_refused_before_anything_is_asked(splitvisor, web):
+    status, output, errors = splitvisor("fault", "kill", "--device", "web/hvc0", "--sector", "8")
+    assert (status, output, web.asked) == (2, "", [])
+    assert errors.startswith("splitvisor: --sector 8: hvc0 is no disk (model console)")
+    assert splitvisor("fault", "kill", "--device", "web/disk0", "--sector", "8")[0] == 0
+
+
+def test_help_says_what_may_come_to_nothing(splitvisor):
+    told = {
+        verb: " ".join(splitvisor("fault", *verb, "--help")[1].split())
+        for verb in ((), ("garble",))
+    }
+    assert (
+        "A fault that meets nothing, a sector beyond the disk's end for example, waits" in told[()]
+    )
+    assert "Of 'twice', which 'some' may come to as well, it drops the second" in told["garble",]
 
 
 def test_faults_of_all_that_have_failpoints_are_listed(splitvisor, web):

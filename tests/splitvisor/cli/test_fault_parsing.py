@@ -2,8 +2,9 @@
 
 import pytest
 
+from protos import core_pb2 as core
 from protos import faults_pb2 as f
-from splitvisor.cli.fault_parsing import parse_fault
+from splitvisor.cli.fault_parsing import check_disk, parse_fault
 from splitvisor.errors import UserError
 
 
@@ -52,8 +53,34 @@ def test_without_a_point_it_acts_where_the_command_would():
         ({"action": "kill", "every_incarnation": True}, "a signal is sent once: name a point"),
         ({"action": "kill", "times": 0}, "a signal is sent once: name a point for --times 0"),
         ({"action": "stop", "times": 2}, "a signal is sent once: name a point for --times 2"),
+        ({"action": "kill", "nth": -1}, "--nth -1: give 0 to 1000000000000000"),
+        ({"action": "slow", "times": -2}, "--times -2: give 0 to"),
+        ({"action": "kill", "sector": -3}, "--sector -3: give 0 to"),
+        ({"action": "garble", "seed": 1 << 64}, "--seed 18446744073709551616: give 0 to"),
     ],
 )
 def test_a_mistake_is_one_line(words, problem):
     with pytest.raises(UserError, match=problem.replace("?", r"\?")):
         parse_fault(**words)
+
+
+@pytest.mark.parametrize("device", ["web/disk0", "other/disk0", "disk0", "hvc0", ""])
+def test_a_sector_of_a_disk_is_well(device):
+    check_disk(parse_fault("kill", device=device, sector=8), guests(hvc0="block"))
+
+
+def test_a_sector_of_anything_else_is_a_mistake():
+    fault = parse_fault("kill", device="web/hvc0", sector=8)
+    with pytest.raises(UserError) as refused:
+        check_disk(fault, guests(hvc0="console"))
+    why = "hvc0 is no disk (model console): name a disk with --device"
+    assert str(refused.value) == f"--sector 8: {why}"
+
+
+def guests(**models):
+    """One with a disk and other devices."""
+    devices = [
+        core.DeviceStatus(name=name, model=model)
+        for name, model in {"disk0": "block", **models}.items()
+    ]
+    return [core.GuestStatus(name="web", devices=devices)]

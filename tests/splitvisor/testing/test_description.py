@@ -6,7 +6,7 @@ import pytest
 
 from splitvisor import machine_file
 from splitvisor.machine import CpuChoice, Model, ServiceSettings
-from splitvisor.testing.description import Guest, tables, text
+from splitvisor.testing.description import Guest, console_of, tables, text
 
 
 def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
@@ -22,7 +22,7 @@ def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
             com1=True,
             outage="error after 2s",
         ),
-        Guest("other", Path("/images/hello"), service="a"),
+        Guest("other", Path("/images/hello"), service="a", logs="lab.other"),
     ]
     settings = {"a": ServiceSettings(), "b": ServiceSettings(False, False, True)}
     path = tmp_path / "m.toml"
@@ -39,20 +39,37 @@ def test_a_machine_file_that_reads_as_it_was_meant(tmp_path):
     assert specs["disk0"] == f"file:path={tmp_path}/disk.img,readonly"
     assert specs["com1"] == f"log:path={tmp_path}/web.com1.log"
     assert [device.model for device in other.devices] == [Model.CONSOLE, Model.ENTROPY]
+    assert other.devices[0].spec == f"log:path={tmp_path}/lab.other.log"
     assert {device.service for device in other.devices} == {"a"}
 
 
 def test_a_machine_file_is_read_without_its_drivers(tmp_path):
     path = tmp_path / "m.toml"
     path.write_text(text("lab", [Guest("web", Path("x"), disks=["lent:size=1M"])], {}))
-    machine, guests = tables(path)
-    assert (machine, list(guests)) == ({"name": "lab"}, ["web"])
+    name, guests = tables(path)
+    assert (name, list(guests)) == ("lab", ["web"])
     assert guests["web"]["disks"] == [{"driver": "lent", "service": "service", "size": "1M"}]
 
 
-@pytest.mark.parametrize("words", ["[machine", "machine = 3", "\udcff", None])
+@pytest.mark.parametrize(
+    ("console", "file"),
+    [
+        ({"driver": "log", "path": "lab.web.log"}, "lab.web.log"),
+        ({"driver": "unix", "path": "web.sock"}, "web.log"),
+        ({"driver": "log", "path": 3}, "web.log"),
+        ("log:path=web.log", "web.log"),
+        (None, "web.log"),
+    ],
+)
+def test_where_a_console_is_heard(console, file):
+    assert console_of("web", {"console": console}) == file
+
+
+@pytest.mark.parametrize("words", ["[machine", "machine = 3", "guests = 3", "\udcff", None])
 def test_what_is_wrong_with_a_machine_file_is_for_others_to_tell(tmp_path, words):
     path = tmp_path / "m.toml"
     if words is not None:
         path.write_text(words, errors="surrogateescape")
-    assert tables(path) == ({}, {})
+    assert tables(path) == ("m", {})
+    path.write_text("[guests]\nweb = 3\n")
+    assert tables(path) == ("m", {"web": {}})

@@ -7,7 +7,7 @@ from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.guest import Guest
 
 
-def make(tmp_path, status, said="hello\n"):
+def make(tmp_path, status, said="hello\n", *more):
     """A guest whose machine gives up at once."""
     console = tmp_path / "web.log"
     console.write_text(said)
@@ -17,7 +17,7 @@ def make(tmp_path, status, said="hello\n"):
             raise MachineFailure(what)
         return found
 
-    return Guest("web", console, wait, lambda: status)
+    return Guest("web", console, wait, lambda: status, *more)
 
 
 def test_an_exit_is_its_own_word(tmp_path):
@@ -54,3 +54,24 @@ def test_only_whole_lines_are_heard(tmp_path):
     assert guest.says("ready") == "ready"
     with pytest.raises(MachineFailure, match="guest web to say 'ready: '"):
         guest.says("ready: ")
+
+
+def test_a_guest_that_has_ended_is_not_waited_for(tmp_path):
+    status = core.GuestStatus(state=core.GUEST_ENDED, end_reason=core.END_EXIT, exit_status=3)
+    guest = make(tmp_path, status, "ready\nno end")
+    assert [guest.says("ready"), guest.says("no end")] == ["ready", "no end"]
+    with pytest.raises(MachineFailure) as never:
+        guest.says("steady")
+    ended = "guest web has ended: exit, status 3: no end"
+    assert str(never.value) == f"{ended}; it never said 'steady'"
+
+
+def test_a_guest_that_is_started_anew_may_say_it_yet(tmp_path):
+    status = core.GuestStatus(state=core.GUEST_ENDED, end_reason=core.END_RESET)
+    with pytest.raises(MachineFailure, match=r"^guest web to say 'steady'$"):
+        make(tmp_path, status, "ready\n", True).says("steady")
+
+
+def test_what_was_in_the_file_before_was_said_by_another(tmp_path):
+    guest = make(tmp_path, core.GuestStatus(), "old\nnew\r\n", False, len("old\n"))
+    assert guest.output() == "new\n"

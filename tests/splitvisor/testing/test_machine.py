@@ -2,6 +2,7 @@
 
 import pytest
 
+from splitvisor.errors import UserError
 from splitvisor.testing.failure import MachineFailure
 from splitvisor.testing.testbed import guest_image
 from tests.end_to_end.conftest import tiny
@@ -39,6 +40,22 @@ def test_names_that_are_not_there_are_told_in_one_line(testbed):
         assert str(refused.value) == f"machine test has {problem}"
     assert machine.guest("echo").name == machine.guest().name == "echo"
     assert machine.service("service").pid == machine.service().pid
+
+
+def test_requests_of_a_guest_that_has_ended_are_not_waited_for(testbed):
+    machine = testbed.start("hello", disks=["memory:size=1M"], failpoints=True)
+    machine.guest().wait()
+    with pytest.raises(MachineFailure) as never:
+        machine.wait_for_requests(1)
+    ended = "guest hello has ended: exit, status 0: hello: exit 0"
+    assert str(never.value) == f"{ended}; its disk0 is not used"
+
+
+def test_a_sector_is_one_of_a_disk(testbed):
+    machine = testbed.start("echo", failpoints=True)
+    with pytest.raises(UserError, match="--sector 8: hvc0 is no disk"):
+        machine.fault("kill", device="hvc0", sector=8)
+    assert machine.faults() == []
 
 
 def test_a_guest_that_is_started_anew_has_not_ended(testbed, tiny):
