@@ -27,6 +27,7 @@ from drivers.copying import CHUNK, PIECE, Pair
 from drivers.filter import abilities_of, begin, block_size_of, close_all, open_all, patience_of
 from drivers.interface import Ability, Child, Claim, DriverError, Keep, MediumError, Progress
 from drivers.options import Size
+from drivers.raised import of_option
 from drivers.zeros import put_zeros
 
 FLUSHED_AT = 32 * PIECE  # so that no flush takes long
@@ -81,8 +82,9 @@ class MigrateBlock:
     def begin(self) -> None:
         """See Beginning."""
         self._mark.remove()
-        for disk in self._opened:
-            begin(disk)
+        for name, disk in zip(("source", "target"), self._opened, strict=True):
+            with of_option(name):
+                begin(disk)
         self._describe()
         self._thread.start()
 

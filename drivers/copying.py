@@ -15,6 +15,7 @@ An error of the target ends the copy, and nobody else: what is written goes to t
 import threading
 from typing import Any
 
+from drivers.raised import one_line
 from drivers.zeros import put_zeros
 
 PIECE = 1 << 20
@@ -150,4 +151,4 @@ class Pair:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

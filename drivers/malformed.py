@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from drivers.interface import Child, Keep
 from drivers.options import Seconds, Shift, Size, understood, without_none
+from drivers.raised import raised
 
 _VALUES: dict[Any, tuple[type[Any], ...]] = {  # what a default of each type is made of
     str: (str,),
@@ -34,8 +35,10 @@ def problem_of(named: Any) -> str:
         return "the class has no dataclass Options: add one, with a field for each option"
     try:
         types = get_type_hints(wanted)
-    except Exception as error:  # evaluating an annotation may raise anything
-        return f"the types of its Options cannot be told: {type(error).__name__}: {error}"
+    except BaseException as error:  # evaluating an annotation may raise anything
+        if not (why := raised(error)):
+            raise
+        return f"the types of its Options cannot be told: {why}"
     problems = (
         _problem_of_option(field, types[field.name])
         for field in dataclasses.fields(wanted)
@@ -52,8 +55,10 @@ def _problem_of_option(field: "dataclasses.Field[Any]", kind: Any) -> str:
     if field.default_factory is not dataclasses.MISSING:
         try:
             default = field.default_factory()
-        except Exception as error:
-            return f"{what} cannot make its default: {type(error).__name__}: {error}"
+        except BaseException as error:  # also one that wants to end the process
+            if not (why := raised(error)):
+                raise
+            return f"{what} cannot make its default: {why}"
     if default is not dataclasses.MISSING and not _is_of(kind, default):
         return f"{what} has the default {default!r}, which is not of its type {_called(kind)}"
     return ""

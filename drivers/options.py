@@ -17,6 +17,7 @@ from types import NoneType
 from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 from drivers.interface import Child, DriverError, Keep, SpecError
+from drivers.raised import one_line, raised
 from drivers.spec import several
 
 Size = NewType("Size", int)
@@ -70,9 +71,10 @@ def fill(
     try:
         return wanted(**values)
     except ValueError as error:
-        raise SpecError(f"{who}: {error}") from None
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
+        raise SpecError(f"{who}: {one_line(str(error))}") from None
+    except BaseException as error:  # also one that wants to end the process
+        if not (why := raised(error)):
+            raise
         raise DriverError(f"{who}: Options raise {why} (ValueError refuses a value)") from None
 
 

@@ -14,6 +14,7 @@ from drivers.installed import entry_points, load
 from drivers.interface import Child, Claim, DriverError, Keep, SpecError
 from drivers.malformed import problem_of
 from drivers.options import fill, nearest
+from drivers.raised import of_option, one_line, raised
 from drivers.spec import parse
 
 Adapt = Callable[[Any], Any]
@@ -52,7 +53,8 @@ def find(kind: str, name: str) -> type[Any]:
         with redirect_stdout(sys.stderr):  # standard output is for what was asked for
             loaded: type[Any] = load(found[name])
     except BaseException as error:  # also one that wants to end the process
-        raise DriverError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from None
+        why = f"{type(error).__name__}: {one_line(str(error))}"
+        raise DriverError(f"{what} cannot be loaded: {why}") from None
     if problem := problem_of(loaded):
         raise DriverError(f"{what} is no driver: {problem}")
     return loaded
@@ -106,10 +108,15 @@ def _adopt(
         raise SpecError(f"{who}: option {name!r}: {error}") from None
     return Child(
         spec_text,
-        lambda: adapt(driver(options)),
+        partial(_opened, driver, options, adapt, name),
         partial(_claims, driver, options),
         partial(_content, driver, options),
     )
+
+
+def _opened(driver: type[Any], options: Any, adapt: Adapt, name: str) -> Any:
+    with of_option(name):
+        return adapt(driver(options))
 
 
 def _claims(driver: type[Any], options: Any) -> Sequence[Claim]:
@@ -130,10 +137,12 @@ def _answer(driver: type[Any], method: str, options: Any, default: Any) -> Any:
     """What a driver says of itself, if it says that at all; DriverError, whatever it raises."""
     try:
         return getattr(driver, method)(options) if hasattr(driver, method) else default
-    except DriverError:
-        raise
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}"
+    except DriverError as error:
+        kind = SpecError if isinstance(error, SpecError) else DriverError
+        raise kind(one_line(str(error))) from None
+    except BaseException as error:  # also one that wants to end the process
+        if not (why := raised(error)):
+            raise
         raise DriverError(f"{_called(driver, method)} raises {why}") from None
 
 

@@ -15,15 +15,18 @@ from urllib.parse import quote
 import grpc
 
 from drivers.interface import PATIENCE, DriverError, Keep, MediumError, Progress, SpecError
+from drivers.raised import one_line
 from drivers.registry import make
 from protos.io_pb2 import Attach, Attached, CoreMessage, Opened, ServiceMessage
 from service_os import evented, framed, immediate
 from service_os.asynchronous import Calls
 from service_os.grants import Refused, Windows
+from service_os.models.attributes import Nonsense, is_patience, missing, wrong
 from service_os.models.base import BadMessage, Evented, Framed, Immediate, QueueShape, Shape
 from service_os.models.catalog import MODELS, unknown_model
 from service_os.window import ALIGNMENT, Window
 
+LONGEST = 4_000_000.0  # seconds of a driver's patience
 GRANT_SECONDS = 5.0  # the core sends the window before Attach; it can only be late by scheduling
 
 
@@ -111,9 +114,15 @@ class Device:
         keep = Keep(self._run_dir / name)
         try:
             with _problems():
-                return make(self._model.kind, attach.spec, keep, self._calls.adapt)
+                return make(self._model.kind, attach.spec, keep, self._adapted)
         except (SystemExit, KeyboardInterrupt) as error:  # as a driver's way to refuse
             raise Problem(grpc.StatusCode.INTERNAL, broken(attach.spec, error)) from None
+
+    def _adapted(self, driver: Any) -> Any:
+        """What the drivers of a stack, and we, are given of each."""
+        if problem := missing(driver, self._model.kind):
+            raise DriverError(problem)
+        return self._calls.adapt(driver)
 
     def _refuse(self, driver: Any) -> None:
         """Problem if a guest that knows the device already could not follow to this driver."""
@@ -131,12 +140,14 @@ class Device:
 
     def _framed(self, driver: Any) -> Framed:
         assert self._model.framed is not None
-        return self._model.framed(driver)
+        with _problems():
+            return self._model.framed(driver)
 
     def _evented(self, driver: Any, state: bytes) -> Evented:
         assert self._model.evented is not None
         try:
-            return self._model.evented(state, driver, self._attach.spec)
+            with _problems():
+                return self._model.evented(state, driver, self._attach.spec)
         except ValueError as error:
             raise Problem(grpc.StatusCode.INVALID_ARGUMENT, f"state: {error}") from None
 
@@ -159,7 +170,7 @@ class Device:
         try:
             last()
         except MediumError as error:
-            text = f"service OS: {self.name}: {error} when it was closed"
+            text = f"service OS: {self.name}: {one_line(str(error))} when it was closed"
             print(text, file=sys.stderr, flush=True)
 
     def _window(self) -> Window:
@@ -196,8 +207,9 @@ def _problems() -> Iterator[None]:
 
 def broken(spec: str, error: BaseException) -> str:
     """Whose driver raised what it may not, in words."""
-    why = f": {error}" if str(error) else ""
-    return f"driver {spec.partition(':')[0]}: {type(error).__name__}{why}"
+    whose = [f"driver {spec.partition(':')[0]}", *reversed(getattr(error, "__notes__", []))]
+    kind = "" if isinstance(error, Nonsense) else type(error).__name__
+    return ": ".join(filter(None, [*whose, kind, str(error)]))
 
 
 def _shape(seen: Attached) -> Shape:
@@ -211,7 +223,10 @@ def _shape(seen: Attached) -> Shape:
 
 def _patience_ms(driver: Any) -> int:
     patience = getattr(driver, "patience", PATIENCE)
-    return 0 if patience is None else max(1, round(patience * 1000))
+    must = "be a number of seconds, or None"
+    if problem := wrong(driver, "patience", is_patience, must, PATIENCE):
+        raise Problem(grpc.StatusCode.FAILED_PRECONDITION, problem)
+    return 0 if patience is None else max(1, round(min(patience, LONGEST) * 1000))
 
 
 def _attached(shape: Shape, driver: Any, state: bytes = b"") -> ServiceMessage:

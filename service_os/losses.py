@@ -7,6 +7,7 @@ output is lost first, and one when it works again, however often that changes.
 import sys
 
 from drivers.interface import MediumError
+from drivers.raised import one_line
 
 
 class Losses:
@@ -21,7 +22,7 @@ class Losses:
         """Output was lost."""
         if not self._losing:
             self._losing = True
-            self._tell(f"is lost: {error}")
+            self._tell(f"is lost: {one_line(str(error))}")
 
     def worked(self) -> None:
         """Output was put out."""

@@ -2,6 +2,7 @@
 
 import grpc
 
+from drivers.raised import one_line
 from protos.io_pb2 import ProgressReply, ProgressRequest
 from protos.io_pb2_grpc import DeviceReportsServicer
 from service_os.device import Problem
@@ -26,5 +27,5 @@ class Reports(DeviceReportsServicer):
             text = f"{request.guest}/{request.device} has nothing to report"
             context.abort(grpc.StatusCode.NOT_FOUND, text)
         reply = ProgressReply(done=progress.done, total=progress.total)
-        reply.complete, reply.problem = progress.complete, progress.problem
+        reply.complete, reply.problem = progress.complete, one_line(progress.problem)
         return reply

@@ -10,10 +10,12 @@ from typing import Any
 
 import grpc
 
+from drivers.raised import harmless, one_line
 from protos.io_pb2 import Attach, CoreMessage, ServiceMessage
 from protos.io_pb2_grpc import DeviceIoServicer
 from service_os.device import Device, Problem, broken
 from service_os.grants import Windows
+from service_os.models.attributes import Nonsense
 from service_os.models.base import BadMessage
 
 MakeDevice = Callable[[Attach, Windows, Path], Device]
@@ -51,15 +53,16 @@ class Sessions(DeviceIoServicer):
         except GeneratorExit:  # whoever iterates closes the stream: nobody listens any more
             raise
         except Problem as problem:
-            context.abort(problem.status, " ".join(str(problem).split()))
+            context.abort(problem.status, one_line(str(problem)))
         except grpc.RpcError:
             return  # the core has gone, or dropped the device
         except BadMessage as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, one_line(str(error)))
+        except Nonsense as error:
+            context.abort(grpc.StatusCode.INTERNAL, one_line(broken(attach.spec, error)))
         except BaseException as error:  # gRPC answers nothing where a driver calls sys.exit()
-            traceback.print_exc(file=sys.stderr)
-            text = broken(attach.spec, error)
-            context.abort(grpc.StatusCode.INTERNAL, " ".join(text.split()))
+            print(harmless(traceback.format_exc()), end="", file=sys.stderr, flush=True)
+            context.abort(grpc.StatusCode.INTERNAL, one_line(broken(attach.spec, error)))
 
     def _serve(
         self, attach: Attach, messages: Iterator[CoreMessage], context: grpc.ServicerContext

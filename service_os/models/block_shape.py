@@ -16,11 +16,15 @@ from typing import Any, NamedTuple
 
 from drivers.filter import abilities_of, block_size_of
 from drivers.interface import Ability, BlockDriver
+from service_os.models.attributes import of, whole, wrong
 from service_os.models.base import QueueShape, Shape
 
 DEVICE_ID = 2
 SECTOR = 512
 LARGEST = (1 << 63) - SECTOR  # bytes
+LARGEST_BLOCK = 65536
+_BLOCKS = f"{SECTOR} to {LARGEST_BLOCK}"
+_ABLE = ((Ability.DISCARD, "discard"), (Ability.WRITE_ZEROES, "write_zeroes"))
 QUEUE_SIZE = 256
 HEADER = struct.Struct("<IIQ")  # type, reserved, sector
 SEGMENT = struct.Struct("<QII")  # sector, number of sectors, flags; of discard and write zeroes
@@ -75,16 +79,27 @@ class Limit(NamedTuple):
 
 
 def problem_of(driver: Any) -> str:
-    """What an open driver has not that it must have, in one line; "" if it has all."""
-    if not callable(getattr(driver, "read", None)):
-        return "the driver has no method read"
-    size = getattr(driver, "size", None)
-    if not isinstance(size, int) or not 0 <= size <= LARGEST:
-        return f"the driver's size is {size!r}: it must be a number of bytes from 0 to {LARGEST}"
-    for name, kind in (("readonly", bool), ("identity", str)):
-        value = getattr(driver, name, None)
-        if not isinstance(value, kind):
-            return f"the driver's {name} is {value!r}: it must be of type {kind.__name__}"
+    """What of an open driver is not as it must be, in one line; "" if all is."""
+    return (
+        wrong(driver, "size", whole(0, LARGEST), f"be a number of bytes from 0 to {LARGEST}")
+        or wrong(driver, "size", lambda size: size % SECTOR == 0, f"be a multiple of {SECTOR}")
+        or wrong(driver, "readonly", of(bool), "be of type bool")
+        or wrong(driver, "identity", of(str), "be of type str")
+        or wrong(driver, "block_size", _is_block, f"be a power of two from {_BLOCKS}", SECTOR)
+        or wrong(driver, "abilities", of(Ability), "be of type Ability", Ability.NONE)
+        or _unable(driver)
+    )
+
+
+def _is_block(size: Any) -> bool:
+    return whole(SECTOR, LARGEST_BLOCK)(size) and size.bit_count() == 1
+
+
+def _unable(driver: Any) -> str:
+    able = Ability.NONE if driver.readonly else abilities_of(driver)
+    for ability, method in _ABLE:
+        if ability in able and not callable(getattr(driver, method, None)):
+            return f"the driver's abilities have {ability.name}: it must have a method {method}"
     return ""
 
 

@@ -10,12 +10,16 @@ from hashlib import blake2b
 from typing import Any
 
 from drivers.installed import load
+from drivers.interface import DriverError
 from drivers.options import nearest
+from service_os.models.attributes import whole, wrong
 from service_os.models.base import Evented, Framed, Immediate
 from service_os.models.block import BlockModel
 from service_os.models.console import ConsoleModel
 from service_os.models.entropy import EntropyModel
 from service_os.models.uart import UartModel
+
+LAST = (1 << 63) - 1  # of the positions of a console's output
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Model:
     `follows` takes also what a guest has found before, and raises DriverError if it could not go on
     finding it; what the others have shown is for the core to compare.
     `evented` takes the state that survived, the driver and its spec; it raises ValueError for a
-    state it cannot read. `rank` decides between consoles on one source.
+    state it cannot read, and DriverError as the others. `rank` decides between consoles on one
+    source.
     """
 
     kind: str
@@ -50,6 +55,8 @@ def with_output(model: Callable[[bytes, int, bytes], Evented]) -> Callable[..., 
     """What makes a model whose output goes to a driver's positions."""
 
     def make(state: bytes, driver: Any, spec: str) -> Evented:
+        if problem := wrong(driver, "origin", whole(0, LAST), "be a number of bytes, not negative"):
+            raise DriverError(problem)
         return model(state, driver.origin, blake2b(spec.encode(), digest_size=8).digest())
 
     return make

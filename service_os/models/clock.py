@@ -12,6 +12,7 @@ reading, which is allowed as long as readings come in the order of their request
 import struct
 
 from drivers.interface import ClockDriver, MediumError
+from service_os.models.attributes import nanoseconds
 from service_os.models.base import QueueShape, Shape
 
 DEVICE_ID = 17
@@ -38,7 +39,6 @@ SIZES = {  # of request and response
 }
 COUNTING = (READ_CROSS, CROSS_CAP)  # in others the counter's byte is a reserved one
 
-SECOND = 1_000_000_000
 LATEST = (1 << 64) - 1  # nanoseconds since 1970
 
 
@@ -81,8 +81,7 @@ class ClockModel:
         return self._read() if kind == READ else (S_EOPNOTSUPP, b"")
 
     def _read(self) -> tuple[int, bytes]:
-        seconds, fraction = divmod(self._clock.now(), 1)
-        now = int(seconds) * SECOND + int(fraction * SECOND)
+        now = nanoseconds(self._clock)
         return (S_OK, struct.pack("<Q", now)) if 0 <= now <= LATEST else (S_EIO, b"")
 
 

@@ -1,6 +1,7 @@
 """virtio-rng (virtio 1.2, section 5.4) without the source of randomness."""
 
-from drivers.interface import EntropyDriver, MediumError
+from drivers.interface import DriverError, EntropyDriver, MediumError
+from service_os.models.attributes import of, wrong
 from service_os.models.base import QueueShape, Shape
 
 DEVICE_ID = 4
@@ -17,6 +18,8 @@ class EntropyModel:
     shape = Shape(DEVICE_ID, queues=(QueueShape(QUEUE_SIZE),))
 
     def __init__(self, driver: EntropyDriver) -> None:
+        if problem := wrong(driver, "portion", of(int), "be a number of bytes", MAX_FILL):
+            raise DriverError(problem)
         self._driver = driver
         self._most = max(1, min(MAX_FILL, getattr(driver, "portion", MAX_FILL)))
 

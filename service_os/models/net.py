@@ -14,11 +14,13 @@ A guest reads its card's address and MTU once, so another driver must come with 
 
 import struct
 from collections import Counter, deque
+from typing import Any
 
 from drivers.ethernet import HEADER as ETHERNET
 from drivers.ethernet import MAX_FRAME
 from drivers.interface import DriverError, NetDriver
 from protos.io_pb2 import Request
+from service_os.models.attributes import whole, wrong
 from service_os.models.base import Done, QueueShape, Shape
 
 DEVICE_ID = 1
@@ -27,6 +29,8 @@ RECEIVEQ = 0
 TRANSMITQ = 1
 HEADER = struct.Struct("<BBHHHHH")  # flags, gso_type, three lengths, csum_offset, num_buffers
 CONFIG = struct.Struct("<6sHHH")  # mac, status, max_virtqueue_pairs, mtu
+MAC_BYTES = 6
+LARGEST_MTU = (1 << 16) - 1
 
 F_MTU = 1 << 3
 F_MAC = 1 << 5
@@ -44,7 +48,7 @@ class NetModel:
     """
 
     def __init__(self, driver: NetDriver, seen: Shape | None = None) -> None:
-        if seen is not None and (problem := refusal(seen, driver)):
+        if problem := problem_of(driver) or (refusal(seen, driver) if seen else ""):
             raise DriverError(problem)
         self._driver = driver
         features = F_MTU | F_MRG_RXBUF | F_STATUS | (F_MAC if driver.mac else 0)
@@ -141,6 +145,17 @@ class NetModel:
             self._take(at + part)
             data, at, count = data[part:], 0, count + 1
         header[:] = HEADER.pack(0, 0, 0, 0, 0, 0, count)
+
+
+def problem_of(driver: NetDriver) -> str:
+    """What of an open driver is not as it must be, in one line; "" if all is."""
+    return wrong(driver, "mac", _is_mac, f"be {MAC_BYTES} bytes, or None") or wrong(
+        driver, "mtu", whole(0, LARGEST_MTU), f"be a number of bytes up to {LARGEST_MTU}"
+    )
+
+
+def _is_mac(mac: Any) -> bool:
+    return mac is None or (isinstance(mac, bytes) and len(mac) == MAC_BYTES)
 
 
 def refusal(seen: Shape, driver: NetDriver) -> str:

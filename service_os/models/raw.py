@@ -5,7 +5,17 @@ checked, since the core would end the stream of a device that makes no sense wit
 fault it is.
 """
 
-from drivers.interface import DriverError, MediumError, UnsupportedError, VirtioDevice
+from collections.abc import Sequence
+from typing import Any
+
+from drivers.interface import (
+    DriverError,
+    MediumError,
+    UnsupportedError,
+    VirtioDevice,
+    VirtioQueue,
+)
+from service_os.models.attributes import of, wrong
 from service_os.models.base import QueueShape, Shape
 
 # What a device can be at most, as the core has it and protos/io.proto says.
@@ -23,6 +33,8 @@ class RawModel:
     """One device; DriverError if what the driver says it is makes no sense."""
 
     def __init__(self, driver: VirtioDevice) -> None:
+        if problem := _mistyped(driver):
+            raise DriverError(problem)
         if nonsense := _nonsense(driver):
             raise DriverError(f"a virtio device cannot have {nonsense}")
         self._handle = driver.handle
@@ -49,6 +61,21 @@ class RawModel:
             return 0
         writable[:] = failure.rjust(len(writable), b"\0")
         return len(writable)
+
+
+def _mistyped(driver: VirtioDevice) -> str:
+    """Which attribute is of a type that makes no sense, in one line; "" if none is."""
+    return (
+        wrong(driver, "device_id", of(int), "be a number")
+        or wrong(driver, "features", of(int), "be a number")
+        or wrong(driver, "config", of(bytes), "be of type bytes")
+        or wrong(driver, "failure", of(bytes), "be of type bytes", b"")
+        or wrong(driver, "queues", _are_queues, "be a tuple of VirtioQueue")
+    )
+
+
+def _are_queues(queues: Any) -> bool:
+    return isinstance(queues, Sequence) and all(isinstance(one, VirtioQueue) for one in queues)
 
 
 def _nonsense(driver: VirtioDevice) -> str:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from drivers.interface import ClockDriver
 from protos.io_pb2 import Request
+from service_os.models.attributes import nanoseconds
 from service_os.models.base import Done, Shape
 
 SLOTS = 16
@@ -103,8 +104,7 @@ class RtcModel:
 
     def _now(self) -> int:
         """The driver's time, nanoseconds since 1970."""
-        seconds, fraction = divmod(self._clock.now(), 1)
-        return int(seconds) * SECOND + int(fraction * SECOND)
+        return nanoseconds(self._clock)
 
     def _read(self, register: int) -> int:
         if register in TIME and not self._set:

@@ -49,6 +49,30 @@ def choose(root: Path, name: str) -> Running:
     return machines[names.index(name)]
 
 
+def choose_device(root: Path, text: str) -> tuple[Running, str]:
+    """The machine of [MACHINE/]GUEST/DEVICE, if it names none the only one that has the guest, and
+    guest/device.
+    """
+    name, device = split_device(text)
+    there = running(root)
+    if name or len(there) < 2:
+        return choose(root, name), device
+    having = [machine for machine in there if _may_have(machine, device.partition("/")[0])]
+    if len(having) != 1:
+        names = ", ".join(machine.name for machine in having or there)
+        cure = f"write MACHINE/{device}, as {(having or there)[0].name}/{device}"
+        raise UserError(f"which machine? There are {names}: {cure}")
+    return having[0], device
+
+
+def _may_have(machine: Running, guest: str) -> bool:
+    """Whether it has the guest; it may if it does not answer."""
+    try:
+        return guest in (found.name for found in status(machine).guests)
+    except MachineError:
+        return True
+
+
 def split_name(text: str) -> tuple[str, str]:
     """MACHINE/PART into both; UserError if there is a slash and nothing behind it.
 

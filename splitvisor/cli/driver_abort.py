@@ -22,8 +22,8 @@ def abort(root: Path, target: str, as_json: bool) -> None:
     Example:
       splitvisor driver abort web/disk0
     """
-    name, device = client.split_device(target)
-    ended = client.abort_migration(client.choose(root, name), device)
+    machine, device = client.choose_device(root, target)
+    ended = client.abort_migration(machine, device)
     if as_json:
         click.echo(json.dumps(render.plain(ended), indent=2))
     elif ended.state == operator.MIGRATION_ABORTED:

@@ -47,21 +47,22 @@ def swap(
       splitvisor driver swap web/hvc0 null
       splitvisor driver swap web/disk0 file:path=/other/disk.img --copy
     """
-    name, device = client.split_device(target)
     if copies:
         if replace:
             raise UserError("--copy keeps the content and --replace gives it up: leave one out")
-        wanted = operator.MigrateRequest(device=device, spec=spec, root=os.getcwd())
-        wanted.rate = parse_size(rate) if rate else 0
-        if rate and not wanted.rate:
+        limit = parse_size(rate) if rate else 0
+        if rate and not limit:
             raise UserError("--rate 0 copies nothing: leave it out, or give some bytes a second")
-        copy(client.choose(root, name), wanted, as_json)
+        machine, device = client.choose_device(root, target)
+        wanted = operator.MigrateRequest(device=device, spec=spec, root=os.getcwd(), rate=limit)
+        copy(machine, wanted, as_json)
         return
     if rate:
         raise UserError("--rate is of a copy: add --copy")
+    machine, device = client.choose_device(root, target)
     request = operator.SwapDriverRequest(device=device, spec=spec, root=os.getcwd())
     request.content = operator.CONTENT_REPLACED if replace else operator.CONTENT_SAME
-    reply = client.swap_driver(client.choose(root, name), request)
+    reply = client.swap_driver(machine, request)
     if as_json:
         click.echo(json.dumps(render.plain(reply), indent=2))
     else:

@@ -203,12 +203,64 @@ class @CLASS@:
         pass
 '''
 
+_FOLDER = '''\
+"""A directory that tells what is removed. The first sentence is what `driver ls` shows."""
+
+import sys
+from dataclasses import dataclass
+
+from drivers.folder_directory import DirectoryFolder
+
+
+class @CLASS@(DirectoryFolder):  # drivers/folders.py says what a folder is without its help
+    @dataclass(frozen=True)
+    class Options(DirectoryFolder.Options):
+        """`path`, `tag` and `readonly`, which that has; a field more is an option more."""
+
+    def remove(self, path, directory):  # paths are bytes; OSError is what the guest sees
+        super().remove(path, directory)
+        print(f"{self.tag}: {path!r} is removed", file=sys.stderr, flush=True)
+'''
+
+_VIRTIO = '''\
+"""A device that adds bytes up. The first sentence is what `splitvisor driver ls` shows."""
+
+from dataclasses import dataclass
+
+from drivers.interface import UnsupportedError, VirtioQueue
+
+
+class @CLASS@:
+    @dataclass(frozen=True)
+    class Options:
+        pass  # a field such as `path: Path  # help` is an option
+
+    device_id = 42  # what a guest's driver looks for: virtio 1.2, section 5
+    features = 0
+    config = b""  # the configuration space
+    queues = (VirtioQueue(64),)
+
+    def __init__(self, options):
+        pass
+
+    def handle(self, queue, readable, writable):  # memoryviews, which are only lent
+        if not writable:
+            raise UnsupportedError("there is no room for a sum")
+        writable[0] = sum(readable) % 256
+        return 1  # so many bytes are written
+
+    def close(self):
+        pass
+'''
+
 DRIVERS = {
     "block": _BLOCK,
     "console": _CONSOLE,
     "entropy": _ENTROPY,
     "clock": _CLOCK,
     "net": _NET,
+    "folder": _FOLDER,
+    "virtio": _VIRTIO,
 }
 
 _IN_FILE = """\
@@ -218,6 +270,15 @@ from splitvisor.testing.conformance import assert_conforms
 def test_it_keeps_the_contract(tmp_path):
     (tmp_path / "a.img").write_bytes(bytes(@SIZE@))
     assert_conforms("@KIND@", f"@NAME@:path={tmp_path}/a.img")
+"""
+
+_IN_FOLDER = """\
+from splitvisor.testing.conformance import assert_conforms
+
+
+def test_it_keeps_the_contract(tmp_path):
+    (tmp_path / "shared").mkdir()
+    assert_conforms("@KIND@", f"@NAME@:path={tmp_path}/shared")
 """
 
 _PLAIN = """\
@@ -231,4 +292,5 @@ def test_it_keeps_the_contract():
 TEST = dict.fromkeys(DRIVERS, _PLAIN) | {
     "block": _IN_FILE.replace("@SIZE@", "8 << 20"),
     "console": _IN_FILE.replace("@SIZE@", "0"),
+    "folder": _IN_FOLDER,
 }

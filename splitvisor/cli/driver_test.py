@@ -15,7 +15,7 @@ from drivers.options import nearest
 from drivers.rooting import rooted
 from splitvisor.cli.lone_driver import locked
 from splitvisor.conformance.checks import load
-from splitvisor.conformance.contract import Outcome, Result, checks_of
+from splitvisor.conformance.contract import OPENS, Outcome, Result, checks_of
 from splitvisor.conformance.run import KINDS, refuse_without_contract, run
 from splitvisor.errors import UserError
 
@@ -69,7 +69,7 @@ def test(spec: str, kind: str, only: Sequence[str], yes: bool, as_json: bool) ->
 
 def _refuse_unknown(kind: str, only: Sequence[str]) -> None:
     load(kind)
-    names = [check.name for check in checks_of(kind)]
+    names = [OPENS, *(check.name for check in checks_of(kind))]
     for name in only:
         if name not in names:
             raise UserError(f"no check of {kind} drivers is called {name}{nearest(name, names)}")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from splitvisor.conformance.subject import Subject
 
-OPENS = "opens"  # the check before all others, which is told of only if it fails
+OPENS = "opens"  # the check before all others; told of if it fails, or was asked for
 ALL = ""  # the kind of a check that all kinds of drivers have to pass
 
 

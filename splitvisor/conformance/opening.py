@@ -17,6 +17,7 @@ from drivers.interface import (
     VirtioDevice,
 )
 from splitvisor.conformance.contract import OPENS, Check, InapplicableError, demand
+from splitvisor.conformance.medium import SECTOR
 from splitvisor.conformance.subject import Subject
 
 SMALLEST = 1 << 20  # bytes of a disk
@@ -47,6 +48,7 @@ def _opens(subject: Subject) -> None:
     size = getattr(driver, "size", None) if subject.kind == "block" else SMALLEST
     driver.close()
     demand(type(size) is int, f"size {size!r} is no number of bytes")
+    demand(size is None or size % SECTOR == 0, f"size {size} is not a multiple of {SECTOR}")
     if isinstance(size, int) and size < SMALLEST:
         cure = "give it 1M or more"
         raise InapplicableError(f"a disk of {size} bytes is too small for the checks: {cure}")

@@ -16,8 +16,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from drivers.raised import one_line
 from splitvisor.conformance import checks
 from splitvisor.conformance.contract import (
+    OPENS,
     BlockedError,
     Check,
     InapplicableError,
@@ -45,8 +47,10 @@ def main(kind: str, spec: str, folder: str, output: str, *only: str) -> None:
     os.set_inheritable(out, False)
     signal.signal(signal.SIGTERM, _interrupted)
     first = attempt(opening(kind), subject)
-    if first.outcome is not Outcome.PASSED:
+    passed = first.outcome is Outcome.PASSED
+    if not passed or OPENS in only:
         os.write(out, json.dumps(asdict(first)).encode() + b"\n")
+    if not passed:
         return
     for check in checks_of(kind):
         if only and check.name not in only:
@@ -96,7 +100,8 @@ def _forked(work: Callable[[], Tried]) -> Tried:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             outcome, reason, blocked = work()
-            os.write(write, json.dumps((outcome, reason[:LONGEST], blocked)).encode())
+            line = one_line(reason)[:LONGEST]
+            os.write(write, json.dumps((outcome, line, blocked)).encode())
         finally:
             os._exit(0)
     os.close(write)

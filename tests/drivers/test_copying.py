@@ -144,9 +144,9 @@ def test_what_was_missed_is_caught_up_with_piece_by_piece(pair):
 
 def test_after_an_error_of_the_target_the_source_goes_on_alone(pair):
     copy(pair)
-    pair.target.problem = "no\nspace"
+    pair.target.problem = "no\nspace\x1b"
     assert not write(pair, 0, b"a" * 512)
-    assert pair.problem == "target: no space"
+    assert pair.problem == r"target: no space\x1b"
     assert write(pair, 512, b"b" * 512)
     assert pair.source.data[:1024] == b"a" * 512 + b"b" * 512
     assert pair.target.data[:1024] == b"s" * 1024

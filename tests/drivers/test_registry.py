@@ -1,4 +1,5 @@
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,91 @@ def test_a_module_that_cannot_be_loaded_is_told_however_it_ends(tmp_path, monkey
     ) as raised:
         find("block", "ending")
     assert f"loaded: {why}" in str(raised.value)
+
+
+ENDING = """
+from dataclasses import dataclass, field
+def end():
+    raise {error}
+class Disk:
+    @dataclass
+    class Options:
+        n: int = {default}
+        def __post_init__(self):
+            {options}
+    def claims(options):
+        {claims}
+    def content(options):
+        {content}
+"""
+QUIET = {"default": "0", "options": "pass", "claims": "return ()", "content": "return ''"}
+
+
+@pytest.fixture
+def ending(tmp_path, monkeypatch):
+    """Have a driver `ending` that raises an error at a place."""
+    (tmp_path / "ending-1.dist-info").mkdir()
+    entry = "[splitvisor.drivers]\nblock.ending = ending:Disk\n"
+    (tmp_path / "ending-1.dist-info" / "entry_points.txt").write_text(entry)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ending", raising=False)
+
+    def installed(error, place):
+        acts = QUIET | {place: "field(default_factory=end)" if place == "default" else "end()"}
+        (tmp_path / "ending.py").write_text(ENDING.format(error=error, **acts))
+
+    yield installed
+    sys.modules.pop("ending", None)
+
+
+def refused_on_a_thread(spec):
+    """What `check` says where no Ctrl-C ever arrives, as on a thread of the supervisor."""
+    said = []
+
+    def work():
+        try:
+            check("block", spec)
+        except BaseException as error:
+            said.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return said
+
+
+@pytest.mark.parametrize("place", QUIET)
+@pytest.mark.parametrize("error", ["SystemExit(3)", "KeyboardInterrupt", "GeneratorExit"])
+def test_a_driver_that_wants_to_end_the_process_before_it_is_opened_is_told(ending, error, place):
+    ending(error, place)
+    said = refused_on_a_thread("ending")
+    assert [type(one) for one in said] == [DriverError]
+    assert error.partition("(")[0] in str(said[0])
+
+
+@pytest.mark.parametrize("place", QUIET)
+def test_ctrl_c_is_not_taken_for_a_drivers_mistake(ending, place):
+    ending("KeyboardInterrupt", place)
+    with pytest.raises(KeyboardInterrupt):
+        check("block", "ending")
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        ("ValueError('\\x1b[2J\\n')", "options"),
+        ("OSError('\\x1b[2J')", "options"),
+        ("OSError('\\x1b[2J\\n')", "claims"),
+        ("__import__('drivers.interface').interface.SpecError('\\x1b[2J\\n')", "content"),
+    ],
+)
+def test_what_a_driver_says_is_one_line_that_no_terminal_obeys(ending, error, place):
+    ending(error, place)
+    with pytest.raises(DriverError) as raised:
+        check("block", "ending")
+    assert "\\x1b[2J" in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert isinstance(raised.value, SpecError) == ("OSError" not in error)
 
 
 def test_check_opens_nothing_and_finds_what_can_be_wrong_without():

@@ -10,8 +10,11 @@ import termios
 import grpc
 import pytest
 
-from protos.io_pb2 import Activate, Begin, CoreMessage, IoBatch, Request, Reset
+from protos.io_pb2 import Access, Activate, Begin, CoreMessage, IoBatch, Request, Reset
 from service_os.models.block_shape import F_DISCARD
+
+REFUSED = grpc.StatusCode.FAILED_PRECONDITION
+NO_FLUSH = "the driver NoFlush has no method flush: add it"
 
 
 def transmit(slot, data):
@@ -258,20 +261,67 @@ def test_what_a_driver_delivers_when_it_is_closed_is_in_the_last_state(start, dr
     stream.close()
 
 
+@pytest.mark.parametrize(
+    ("model", "spec", "status", "line"),
+    [
+        ("block", "noflush", REFUSED, NO_FLUSH),
+        ("block", "throttle:iops=9,child=(noflush)", REFUSED, NO_FLUSH),
+        ("block", "growing:patience=soon", REFUSED, "the driver's patience is 'soon': it must be "),
+        ("console", "late:origin=-5", REFUSED, "the driver's origin is -5: it must be a number of"),
+        (
+            "block",
+            "throttle:iops=9,child=(failing)",
+            grpc.StatusCode.INTERNAL,
+            r"driver throttle: option 'child': ValueError: a\x1b[31m b",
+        ),
+        (
+            "block",
+            "migrate:source=(null:size=1M),target=(failing:later)",
+            grpc.StatusCode.INTERNAL,
+            r"driver migrate: option 'target': ValueError: a\x1b[31m b",
+        ),
+    ],
+)
+def test_a_driver_that_is_not_as_it_must_be_is_refused_in_one_line(
+    start, drivers, model, spec, status, line
+):
+    incarnation = start(env=drivers, stderr=subprocess.PIPE)
+    found, text = incarnation.attach(model, spec).refusal()
+    assert (found, text[: len(line)]) == (status, line)
+    incarnation.kill()
+    said = incarnation.process.stderr.read()
+    assert b"\x1b" not in said
+    assert (b"Traceback" in said) == (status != REFUSED)
+
+
+def test_a_clock_that_tells_no_time_ends_in_one_line(start, drivers):
+    incarnation = start(env=drivers, stderr=subprocess.PIPE)
+    stream = incarnation.attach("rtc", "nowhen")
+    stream.next()
+    access = Access(offset=1, size=1)
+    stream.submit(Request(slot=0, access=access))
+    line = "driver nowhen: now() gives nan: it must be a number of seconds"
+    assert stream.refusal() == (grpc.StatusCode.INTERNAL, line)
+    incarnation.kill()
+    assert b"Traceback" not in incarnation.process.stderr.read()
+
+
 DRIVER = """
 import sys
 import threading
 from dataclasses import dataclass
-from drivers.interface import DriverError
+from drivers.interface import DriverError, MediumError
 def told(what):
     print(what, file=sys.stderr, flush=True)
 class Growing:
     @dataclass
     class Options:
         gone: bool = False
+        patience: str = ""
     size, readonly, identity, patience = 512, True, "growing", 2.5
     def __init__(self, options):
         self._gone = options.gone
+        self.patience = options.patience or 2.5
     def begin(self):
         if self._gone:
             raise DriverError("it has gone: find it")
@@ -283,6 +333,8 @@ class Growing:
         told("flush")
     def close(self):
         told("close")
+        if self.patience == "soon":
+            raise MediumError("lost\\x1b[31m")
 class Looked(Growing):
     def begin(self):
         told("begin")
@@ -290,13 +342,38 @@ class Looked(Growing):
     def identity(self):
         told("looked")
         return "looked"
-class Late:
+class NoFlush(Growing):
+    flush = None
+class Failing(Growing):
+    @dataclass
+    class Options:
+        later: bool = False
+    size, readonly = 1 << 20, False
+    def __init__(self, options):
+        if not options.later:
+            self.begin()
+    def write(self, offset, data):
+        pass
+    def begin(self):
+        raise ValueError("a\\x1b[31m\\n b")
+class Nowhen:
     @dataclass
     class Options:
         pass
-    positional, origin = False, 0
     def __init__(self, options):
         pass
+    def now(self):
+        return float("nan")
+    def close(self):
+        pass
+class Late:
+    @dataclass
+    class Options:
+        origin: int = 0
+    positional = False
+    def __init__(self, options):
+        self.origin = options.origin
+        self._deliver = lambda data: None
     def write(self, data, position):
         pass
     def start(self, deliver, rank):
@@ -310,12 +387,13 @@ class Late:
 
 @pytest.fixture
 def drivers(tmp_path):
-    """The environment in which the drivers `growing`, `looked` and `late` are installed."""
+    """The environment in which all these drivers are installed."""
     site = tmp_path / "site"
     (site / "growing-1.dist-info").mkdir(parents=True)
     (site / "growing-1.dist-info" / "METADATA").write_text("Name: growing\nVersion: 1\n")
     entry = "[splitvisor.drivers]\nblock.growing = growing:Growing\nblock.looked = growing:Looked\n"
-    entry += "console.late = growing:Late\n"
+    entry += "block.noflush = growing:NoFlush\nblock.failing = growing:Failing\n"
+    entry += "clock.nowhen = growing:Nowhen\nconsole.late = growing:Late\n"
     (site / "growing-1.dist-info" / "entry_points.txt").write_text(entry)
     (site / "growing.py").write_text(DRIVER)
     return {"PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}

@@ -1,7 +1,7 @@
 from drivers.interface import MediumError
 from service_os.losses import Losses
 
-FULL = MediumError("No space left on device: free some room")
+FULL = MediumError("No space left\non device: free\x1b some room")
 
 
 def test_a_console_that_works_says_nothing(capsys):
@@ -17,6 +17,6 @@ def test_losing_and_recovering_are_told_once_each(capsys):
         losses.worked()
         losses.worked()
     assert capsys.readouterr().err.splitlines() == [
-        "console output of web/hvc0 is lost: No space left on device: free some room",
+        r"console output of web/hvc0 is lost: No space left on device: free\x1b some room",
         "console output of web/hvc0 works again",
     ]

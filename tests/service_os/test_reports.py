@@ -1,12 +1,15 @@
 """How far a driver of a real service OS process is with what it does besides."""
 
 import time
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
+from drivers.interface import Progress
 from protos.io_pb2 import ProgressRequest
 from protos.io_pb2_grpc import DeviceReportsStub
+from service_os.reports import Reports
 from tests.service_os.conftest import PATIENCE, TOKEN
 
 SIZE = 4 << 20
@@ -40,6 +43,14 @@ def test_a_copy_tells_how_far_it_is(start, tmp_path):
     assert refusal(incarnation, token="wrong") is grpc.StatusCode.UNAUTHENTICATED
     stream.close()
     assert (tmp_path / "new.img").read_bytes() == (tmp_path / "old.img").read_bytes()
+
+
+def test_a_problem_is_told_in_one_line_that_no_terminal_obeys():
+    progress = Progress(1, 2, problem="red\n\x1b[31m")
+    device = SimpleNamespace(progress=lambda: progress)
+    sessions = SimpleNamespace(check_token=print, serving=lambda guest, name: device)
+    reply = Reports(sessions).Progress(ProgressRequest(), None)
+    assert reply.problem == r"red \x1b[31m"
 
 
 def test_most_drivers_have_nothing_to_tell(start, tmp_path):

@@ -324,6 +324,8 @@ class Toy:
         self.options = options
     def read(self, offset, into):
         into[:] = b"too short" if self.options.broken else b"9" * len(into)
+    def flush(self):
+        pass
     def close(self):
         pass
 """

@@ -52,16 +52,33 @@ def test_a_driver_that_says_nothing_is_a_disk_that_can_be_read_written_and_flush
     ("changed", "problem"),
     [
         ({}, ""),
-        ({"read": None}, "the driver has no method read"),
         ({"size": "8M"}, "the driver's size is '8M': it must be a number of bytes from 0 to 9223"),
         ({"size": -512}, "the driver's size is -512: it must be a number of bytes from 0 to 9223"),
         ({"size": 1 << 80}, "the driver's size is 1208925819614629174706176: it must be a number"),
+        ({"size": 1000}, "the driver's size is 1000: it must be a multiple of 512"),
+        ({"size": 0}, ""),
         ({"readonly": None}, "the driver's readonly is None: it must be of type bool"),
         ({"identity": 12345}, "the driver's identity is 12345: it must be of type str"),
+        ({"block_size": 65536}, ""),
+        ({"block_size": 1000}, "the driver's block_size is 1000: it must be a power of two"),
+        ({"block_size": 256}, "the driver's block_size is 256: it must be a power of two from 512"),
+        ({"block_size": 131072}, "the driver's block_size is 131072: it must be a power of two"),
+        ({"block_size": 4096.0}, "the driver's block_size is 4096.0: it must be a power of two"),
+        ({"abilities": 1}, "the driver's abilities is 1: it must be of type Ability"),
+        ({"abilities": BOTH, "discard": print, "write_zeroes": print}, ""),
+        ({"abilities": BOTH, "readonly": True}, ""),
+        (
+            {"abilities": Ability.DISCARD},
+            "the driver's abilities have DISCARD: it must have a method discard",
+        ),
+        (
+            {"abilities": BOTH, "discard": print},
+            "the driver's abilities have WRITE_ZEROES: it must have a method write_zeroes",
+        ),
     ],
 )
 def test_what_a_driver_must_have_is_named(changed, problem):
-    found = problem_of(SimpleNamespace(**vars(PLAIN) | {"read": print} | changed))
+    found = problem_of(SimpleNamespace(**vars(PLAIN) | changed))
     assert found.startswith(problem)
     assert bool(found) == bool(problem)
 

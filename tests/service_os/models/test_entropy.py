@@ -1,4 +1,6 @@
-from drivers.interface import MediumError
+import pytest
+
+from drivers.interface import DriverError, MediumError
 from service_os.models.entropy import MAX_FILL, EntropyModel
 
 
@@ -36,3 +38,10 @@ def test_a_source_may_give_less_at_once():
     source = Sevens()
     source.portion = 10
     assert ask(source, 100) == (10, b"\7" * 10 + bytes(90))
+
+
+def test_a_portion_that_is_no_number_is_named():
+    source = Sevens()
+    source.portion = "x"
+    with pytest.raises(DriverError, match=r"^the driver's portion is 'x': it must be a number of"):
+        EntropyModel(source)

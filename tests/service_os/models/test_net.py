@@ -136,6 +136,21 @@ def test_a_guest_that_knows_no_card_like_it_is_refused():
     assert "another version" in refusal(replace(seen, config_space=b"short"), Cable())
 
 
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"mac": "52:54:00:12:34:56"}, "mac is '52:54:00:12:34:56': it must be 6 bytes, or None"),
+        ({"mac": MAC[1:]}, r"mac is b'T\\x00\\x124V': it must be 6 bytes, or None"),
+        ({"mtu": "x"}, "mtu is 'x': it must be a number of bytes up to 65535"),
+        ({"mtu": 65536}, "mtu is 65536: it must be a number of bytes up to 65535"),
+        ({"mtu": -1}, "mtu is -1: it must be a number of bytes up to 65535"),
+    ],
+)
+def test_an_attribute_that_no_card_has_is_named(said, problem):
+    with pytest.raises(DriverError, match=f"^the driver's {problem}$"):
+        NetModel(Cable(**said))
+
+
 def test_frames_go_out_without_the_header():
     guest = Guest()
     assert guest.send(FRAME) == [FRAME]

@@ -64,6 +64,23 @@ def test_a_driver_that_claims_too_much_is_at_fault():
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
+        ({"device_id": "x"}, "device_id is 'x': it must be a number"),
+        ({"device_id": None}, "device_id is None: it must be a number"),
+        ({"features": 1.5}, "features is 1.5: it must be a number"),
+        ({"config": 5}, "config is 5: it must be of type bytes"),
+        ({"failure": "x"}, "failure is 'x': it must be of type bytes"),
+        ({"queues": 5}, "queues is 5: it must be a tuple of VirtioQueue"),
+        ({"queues": (8,)}, r"queues is \(8,\): it must be a tuple of VirtioQueue"),
+    ],
+)
+def test_an_attribute_of_a_wrong_type_is_named(said, problem):
+    with pytest.raises(DriverError, match=f"^the driver's {problem}$"):
+        RawModel(Adder(**said))
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
         ({"device_id": 0}, "the id 0: give one of 1 to"),
         ({"device_id": -1}, "the id -1"),
         ({"device_id": 1 << 32}, "the id 4294967296"),

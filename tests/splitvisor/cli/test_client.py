@@ -1,7 +1,9 @@
 import os
+import re
 
 import pytest
 
+from protos import operator_pb2 as operator
 from splitvisor.cli import client
 from splitvisor.errors import UserError
 from splitvisor.supervisor.failure import MachineError
@@ -29,6 +31,45 @@ def test_the_only_machine_need_not_be_named(tmp_path):
 def test_a_name_that_does_not_decide_is_a_users_error(two, name, line):
     with pytest.raises(UserError, match=line):
         client.choose(two, name)
+
+
+@pytest.fixture
+def guests(monkeypatch):
+    """What `lab` and `shop` have; None for one that does not answer."""
+    having = {"lab": ["web"], "shop": ["till", "both"]}
+
+    def status(machine):
+        if having[machine.name] is None:
+            raise MachineError("it is starting or ending")
+        reply = operator.MachineStatus(name=machine.name)
+        for name in having[machine.name]:
+            reply.guests.add(name=name)
+        return reply
+
+    monkeypatch.setattr(client, "status", status)
+    return having
+
+
+def test_a_device_is_of_the_only_machine_that_has_its_guest(two, guests):
+    machine, device = client.choose_device(two, "till/disk0")
+    assert (machine.name, device) == ("shop", "till/disk0")
+    machine, device = client.choose_device(two, "lab/till/disk0")
+    assert (machine.name, device) == ("lab", "till/disk0")
+
+
+@pytest.mark.parametrize(
+    ("guest", "lab", "names", "first"),
+    [
+        ("both", ["both", "more"], "lab, shop", "lab"),
+        ("none", ["web"], "lab, shop", "lab"),
+        ("till", None, "lab, shop", "lab"),
+    ],
+)
+def test_which_machine_a_device_is_of_is_asked_with_the_cure(two, guests, guest, lab, names, first):
+    guests["lab"] = lab
+    line = f"which machine? There are {names}: write MACHINE/{guest}/d, as {first}/{guest}/d"
+    with pytest.raises(UserError, match=re.escape(line) + "$"):
+        client.choose_device(two, f"{guest}/d")
 
 
 @pytest.mark.parametrize(

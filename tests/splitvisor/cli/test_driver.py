@@ -195,6 +195,12 @@ class Claiming:
         pass
     def claims(options):
         return options.path
+class Leaving:
+    @dataclass
+    class Options:
+        pass
+    def claims(options):
+        raise SystemExit
 class Numbered:
     @dataclass
     class Options:
@@ -215,6 +221,7 @@ class Claimed:
     [
         ("Choosy", "Options raise ZeroDivisionError: division by zero (ValueError refuses a val"),
         ("Claiming", "claims() of the driver mistaken:Claiming raises AttributeError: "),
+        ("Leaving", "claims() of the driver mistaken:Leaving raises SystemExit\n"),
         ("Numbered", "content() of the driver mistaken:Numbered gives 42: no text"),
         ("Claimed", "claims() of the driver mistaken:Claimed gives ['/dev/sda']: no sequence of"),
     ],
@@ -299,6 +306,8 @@ def test_test_tells_of_each_check_and_ends_with_a_verdict(splitvisor, tmp_path):
     found = json.loads(said)
     assert found["passed"]
     assert [c["outcome"] for c in found["checks"]] == ["passed", "skipped"]
+    opens = splitvisor("driver", "test", "--yes", "--check", "opens", "file:path=a.img")
+    assert opens == (0, "passed  opens\nPASS: 1 passed, 0 failed, 0 skipped\n", "")
     wrong = ["--check", "reads_anywhere", "--check", "read_anywhere"]
     status, _, said = splitvisor("driver", "test", "--yes", *wrong, "file:path=a.img")
     words = "splitvisor: no check of block drivers is called read_anywhere, did you mean"
@@ -348,6 +357,11 @@ class Big(Empty):
     write = flush = read
     def close(self):
         pass
+class Odd(Big):
+    size = 1000
+class Coloured(Exits):
+    def __init__(self, options):
+        raise ValueError("\\x1b[31mred")
 """
 
 
@@ -357,6 +371,8 @@ class Big(Empty):
         ("Exits", "SystemExit: bye at mistaken.py:9"),
         ("Empty", "it has no method close, flush, read, write"),
         ("Big", "size 'big' is no number of bytes"),
+        ("Odd", "size 1000 is not a multiple of 512"),
+        ("Coloured", r"ValueError: \x1b[31mred at mistaken.py:24"),
     ],
 )
 def test_a_driver_that_opens_wrongly_gets_a_verdict(splitvisor, install, name, why):
