@@ -324,7 +324,7 @@ class Recovery:
         active = self.active
         if isinstance(event, steps.GuestGone):
             self.unserved.gone(event.guest, self._now)
-            self._release_of(event.guest)
+            self._forget_guest(event.guest)
         if active is None or getattr(event, "epoch", active.epoch) != active.epoch:
             return
         match event:
@@ -379,7 +379,7 @@ class Recovery:
             if self.state in (State.PROMOTING, *SETTLED):
                 self._handover = True
 
-    def _release_of(self, guest: str) -> None:
+    def _forget_guest(self, guest: str) -> None:
         """Its devices are no more; who has its name next begins anew."""
         for device in self.quarantine.gone(guest):
             self._tell(events.DeviceReleased(self.service, device))

@@ -82,16 +82,6 @@ class TestPoison:
             assert not self.die_in_replay(cold, DEVICES[0]).one_by_one
         assert cold.done(steps.Fail) == []
 
-    def test_a_release_hands_over_to_an_incarnation_that_gets_it_again(self, cold):
-        connect = self.to_quarantine(cold)
-        cold.attach(connect.epoch, DEVICES[1:])
-        (launch,) = cold.hear(steps.DeviceReleaseAsked(DEVICES[0]))
-        cold.hear(steps.Started(launch.epoch, 200))
-        assert cold.hear(steps.Prepared(launch.epoch, 2)) == [steps.Release(connect.epoch)]
-        cold.hear(steps.Released(connect.epoch))
-        (again,) = cold.hear(cold.reaped(connect.epoch))
-        assert again == steps.Connect(launch.epoch, False, ())
-
     def hand_over(self, cold):
         """Up to the release of a device in quarantine and of the incarnation that serves."""
         connect = self.to_quarantine(cold)
@@ -100,6 +90,12 @@ class TestPoison:
         cold.hear(steps.Started(launch.epoch, 200))
         assert cold.hear(steps.Prepared(launch.epoch, 2)) == [steps.Release(connect.epoch)]
         return connect.epoch, launch.epoch
+
+    def test_a_release_hands_over_to_an_incarnation_that_gets_it_again(self, cold):
+        serving, following = self.hand_over(cold)
+        cold.hear(steps.Released(serving))
+        (again,) = cold.hear(cold.reaped(serving))
+        assert again == steps.Connect(following, False, ())
 
     def test_what_cannot_be_handed_over_stays_in_quarantine(self, cold):
         serving, _ = self.hand_over(cold)
